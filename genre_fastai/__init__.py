@@ -1,0 +1,2 @@
+"Genres from book and album covers, film posters and synopses."
+__version__ = '0.1.0'
