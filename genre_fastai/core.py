@@ -255,7 +255,7 @@ def rng_for(
     "A random generator for `parts`: the same whatever was drawn before"
     return np.random.default_rng(stable_hash(seed, *parts))
 
-# %% ../nbs/00_core.ipynb #2911f500
+# %% ../nbs/00_core.ipynb #414261ed
 def cache_folder()->Path: # `GENRE_FASTAI_CACHE`, or the user's cache folder
     "Where slow work is remembered; may be deleted at any time"
     return Path(os.environ.get('GENRE_FASTAI_CACHE') or user_cache_dir('genre_fastai'))
@@ -272,6 +272,8 @@ class DiskCache:
         self.path, self.max_bytes, self._local = Path(path), max_bytes, threading.local()
         try: self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise CacheError(f'cache {self.path}: {e}. Set GENRE_FASTAI_CACHE to a folder that can be written.') from e
+
+    def __reduce__(self): return DiskCache, (self.path, self.max_bytes)  # worker processes open the file anew
 
     @contextlib.contextmanager
     def _connection(self):

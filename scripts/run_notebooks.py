@@ -1,9 +1,10 @@
 "Run notebooks in a real Jupyter kernel: to check that each runs alone, or with --save to refresh their saved outputs"
-import argparse, re, sys, time, tomllib
+import argparse, re, sys, time
 from pathlib import Path
 
 import nbformat
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
+from nbdev.config import get_config
 
 root = Path(__file__).resolve().parent.parent
 noise = re.compile(r'( at )?0x[0-9a-f]{8,}')
@@ -11,8 +12,7 @@ noise = re.compile(r'( at )?0x[0-9a-f]{8,}')
 
 def skipped_flags(slow):
     "Flags whose cells do not run: those that nbdev-test skips too, and `eval: false`"
-    flags = tomllib.loads((root/'pyproject.toml').read_text())['tool']['nbdev']['tst_flags']
-    return [f for f in flags if not (slow and f == 'slow')] + ['eval: false']
+    return [f for f in get_config(root).tst_flags if not (slow and f == 'slow')] + ['eval: false']
 
 
 def is_skipped(cell, flags):

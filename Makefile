@@ -1,0 +1,43 @@
+# The habits. Each target makes the environment first if it is not there; a second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/installed
+DATA ?= $(GENRE_FASTAI_REAL_DATA)
+export MPLBACKEND ?= Agg
+
+.PHONY: help setup demo test notebooks export readme bench clean
+
+help:            ## Show the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
+
+$(READY): settings.ini setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev,offline]'
+	touch $@
+
+setup: $(READY) ## Make .venv and install the project with everything for development
+
+demo: $(READY)  ## The whole road on made covers; writes runs/demo/report.html
+	$(BIN)/python scripts/demo.py --out runs/demo --overwrite
+
+test: $(READY)  ## Everything that must hold: pages, tests, parity, README
+	$(BIN)/python scripts/readme.py --check
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n_workers 2
+	$(BIN)/python -m pytest
+
+notebooks: $(READY) ## JupyterLab in nbs/
+	cd nbs && ../$(BIN)/jupyter lab
+
+export: $(READY) ## Notebooks to modules
+	$(BIN)/nbdev-export
+
+readme: $(READY) ## README.md from nbs/index.ipynb
+	$(BIN)/python scripts/readme.py
+
+bench: $(READY) ## Scoreboard on real data: make bench DATA=<folder>
+	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
+
+clean:           ## Remove what was built, but not the environment
+	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
