@@ -187,7 +187,7 @@ class Report:
 
     __repr__ = __str__
 
-# %% ../nbs/00_core.ipynb #382030fe
+# %% ../nbs/00_core.ipynb #3327bf42
 @contextlib.contextmanager
 def atomic_path(
     path, # Where the finished file shall stand
@@ -223,7 +223,7 @@ def restore_lists(
     "Parquet gives list columns back as arrays: make them lists"
     for name in table.columns:
         if table[name].map(lambda v: isinstance(v, np.ndarray)).any():
-            table[name] = pd.Series([list(v) if isinstance(v, np.ndarray) else v for v in table[name]], dtype=object, index=table.index)
+            table[name] = pd.Series([v.tolist() if isinstance(v, np.ndarray) else v for v in table[name]], dtype=object, index=table.index)
     return table
 
 def load_items(

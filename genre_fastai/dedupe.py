@@ -16,17 +16,18 @@ from scipy.sparse.csgraph import connected_components
 from .core import DiskCache, ItemsError, cache_folder, check_items, nearest, progress, some
 from .images import ImageError, open_image, perceptual_hash, scan_images
 
-# %% ../nbs/12_dedupe.ipynb #3a17a556
+# %% ../nbs/12_dedupe.ipynb #9727ee9b
 def near_hashes(
     hashes, # 64-bit hashes, as 16 hex digits each
     max_distance:int=10, # Bits that may differ, 0 to 16
 )->np.ndarray: # (n_pairs, 2) int64: positions, the smaller first
     "All pairs of `hashes` that differ in at most `max_distance` bits"
     if not 0 <= max_distance <= 16: raise ValueError(f'max_distance is {max_distance}; use 0 to 16 of 64 bits.')
-    numbers = np.array([int(h, 16) for h in hashes], dtype=np.uint64)
+    code, distinct = pd.factorize(np.asarray(hashes))
+    numbers = np.array([int(h, 16) for h in distinct], dtype=np.uint64)
     cuts = np.linspace(0, 64, max_distance + 4).astype(int)
     bands = [np.uint64(2**int(end) - 2**int(start)) for start, end in itertools.pairwise(cuts)]
-    pairs = [np.empty((0, 2), dtype=np.int64)]
+    pairs = [np.repeat(np.arange(len(numbers)), 2).reshape(-1, 2)] # each hash is near itself
     for three in itertools.combinations(bands, 3):
         key = numbers & (three[0] | three[1] | three[2])
         order = np.argsort(key, kind='stable')
@@ -39,7 +40,11 @@ def near_hashes(
             near = np.bitwise_count(numbers[a] ^ numbers[b]) <= max_distance
             pairs.append(np.stack([a[near], b[near]], axis=1))
             step += 1
-    return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+    pairs = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+    where = pd.DataFrame({'code': code, 'position': np.arange(len(code))})
+    pairs = pd.DataFrame(pairs, columns=['a', 'b']).merge(where, left_on='a', right_on='code').merge(where, left_on='b', right_on='code')
+    pairs = np.sort(pairs[['position_x', 'position_y']].to_numpy(dtype=np.int64), axis=1)
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
 
 # %% ../nbs/12_dedupe.ipynb #8b4ff0f2
 def _fine_hash(path):

@@ -43,7 +43,7 @@ def list_files(
         found += [(inner/f).as_posix() for f in files if not f.startswith('.')]
     return sorted(found)
 
-# %% ../nbs/02_sources.ipynb #7e1b7e6b
+# %% ../nbs/02_sources.ipynb #2fdee80a
 _SPLIT_FOLDERS = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
                   'test': 'test', 'testing': 'test'}
 _LAYOUT = 'Sort the pictures into one sub-folder a genre, e.g. covers/Jazz/1.jpg and covers/Rock/2.jpg'
@@ -62,10 +62,10 @@ def read_folder(
     genres = [[_sound_name(p[depth].strip())] if len(p) > depth + 1 else [] for p in parts]
     found = sorted({g[0] for g in genres if g})
     where = f'folder {str(path)!r}'
-    if not found: raise ItemsError(f'{where} has no sub-folders with files, only files: {some(files)}. {_LAYOUT}, or use read_table.')
+    if not found: raise ItemsError(f'{where} has files but no sub-folders: {some(files)}. {_LAYOUT}, or use read_table.')
     if len(found) == 1: raise ItemsError(f'{where} holds only one genre, {found[0]!r}; two are needed at least. {_LAYOUT}.')
     empty = sorted(f.name for f in path.iterdir() if f.is_dir() and not f.name.startswith('.') and f.name not in tops)
-    if empty: warnings.warn(f'{len(empty)} sub-folders of {where} hold no files and give no items: {some(empty)}.', stacklevel=2)
+    if empty: warnings.warn(f'{len(empty)} sub-folders of {where} hold no files: {some(empty)}. They give no items.', stacklevel=2)
     ids = [_sound_name(name) for name in files]
     sound = [i == name for i, name in zip(ids, files)]
     splits = [_SPLIT_FOLDERS[p[0].lower()] if len(p) > 1 else None for p in parts] if has_splits else None
@@ -97,13 +97,13 @@ def parse_genres(
     "Split `s` into genre names"
     return list(dict.fromkeys(g.strip() for g in s.split(sep) if g.strip()))
 
-# %% ../nbs/02_sources.ipynb #a5ccb0e0
+# %% ../nbs/02_sources.ipynb #44d1ff8c
 _SEPARATORS = '|;,/'
 
 def guess_separator(
     values, # Strings, e.g. the filled cells of a column
 )->str: # '|', ';', ',' or '/', or None where a cell is one name
-    "The character between two genres: a bar or semicolon in a tenth of the cells, or any whose parts mostly come back in others"
+    "The character between two genres: a bar or semicolon in a tenth of the cells, or one whose parts mostly come back"
     distinct = [re.sub(r'&#?\w+;', '&', v) for v in dict.fromkeys(values)]    # '&amp;' has no separator in it
     for sep in _SEPARATORS:
         split = [parse_genres(v, sep) for v in distinct]
@@ -342,7 +342,7 @@ def align_fields(
     for b in reversed(back): cuts.append(int(b[cuts[-1]]))
     return [delimiter.join(fields[a:b]) for a, b in itertools.pairwise(reversed(cuts))]
 
-# %% ../nbs/02_sources.ipynb #4d49fb50
+# %% ../nbs/02_sources.ipynb #985795dd
 _TEXT_SUFFIXES = ['.csv', '.tsv', '.tab', '.txt', '.json', '.jsonl', '.ndjson']
 _SUFFIXES = _TEXT_SUFFIXES + [s + '.gz' for s in _TEXT_SUFFIXES] + ['.parquet', '.pq']
 _MANY, _FEW = 'too many fields, joined', 'too few fields, filled up'
@@ -413,8 +413,10 @@ def _json_rows(text, path, by_line):
     if isinstance(data, dict): data = _json_records(data, path)
     if not isinstance(data, list): data = [_try_json(line) for line in text.split('\n') if line.strip()]
     is_record = [isinstance(r, dict) for r in data]
-    if not any(is_record): raise ItemsError(f'table {path!r} holds no JSON records. Write a list of {{"column": value}}, or one a line.')
-    return [r if ok else {} for r, ok in zip(data, is_record)], [[] if ok else ['not a record: left empty'] for ok in is_record]
+    if not any(is_record):
+        raise ItemsError(f'table {path!r} holds no JSON records. Write a list of {{"column": value}}, or one a line.')
+    notes = [[] if ok else ['not a record: left empty'] for ok in is_record]
+    return [r if ok else {} for r, ok in zip(data, is_record)], notes
 
 def _read_text(path):
     "Text of a file; bytes that are no UTF-8 are kept as 'surrogateescape' does"
@@ -429,7 +431,7 @@ def _require_table(path):
     where, name = f'table {str(path)!r}', path.name.lower()
     if path.is_dir(): raise ItemsError(f'{where} is a folder. One with a sub-folder a genre is read with read_folder.')
     if not path.is_file(): raise ItemsError(f'{where} does not exist.{_beside(path)} Check the name.')
-    if not name.endswith(tuple(_SUFFIXES)): raise ItemsError(f'{where} has an unknown ending. Use one of {some(_SUFFIXES, 20)}.')
+    if not name.endswith(tuple(_SUFFIXES)): raise ItemsError(f'{where} has an unknown ending. Use {some(_SUFFIXES, 20)}.')
     return path, name.removesuffix('.gz').rsplit('.', 1)[1]
 
 def read_raw(
@@ -495,7 +497,7 @@ def find_images(
     found = [look_up(v) for v in values]
     return [path for path, _ in found], [note for _, note in found]
 
-# %% ../nbs/02_sources.ipynb #8ac6a473
+# %% ../nbs/02_sources.ipynb #d42b8753
 _USUAL = {
     'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc universalproductcode',
     'image_col': 'image imagepath imagefile imagename img poster posterpath posterfile cover coverpath coverfile picture '
@@ -577,7 +579,8 @@ def _check_labels(frame, column, genres):
     distinct = sorted(set(names))
     if distinct and all(_NUMBER.fullmatch(n) for n in distinct): what = f'holds numbers, not names ({some(distinct)})'
     elif len(names) >= 10 and len(distinct) > .9*len(names):
-        what = f'has {len(distinct)} different names in {len(names)}: no genres to learn from ({some([n[:40] for n in distinct], 3)})'
+        few = some([n[:40] for n in distinct], 3)
+        what = f'has {len(distinct)} different names in {len(names)}: no genres to learn from ({few})'
     else: return
     others = [c for c in frame if c != column and _could_be_genres(frame, c)]
     others.sort(key=lambda c: (c not in _usual_columns(frame, 'genre_col'), frame[c].nunique() != len(distinct)))
@@ -609,8 +612,9 @@ def _read_images(frame, path, image_dir, image_col, id_col, notes):
     else:
         if image_dir is None and image_col is None: return None, None
         example = next((v for c in columns for v in frame[c] if v), None)
-        raise ItemsError(f'no picture found in {str(base)!r} by {"column " + some(columns) if columns else "any column"}'
-                         f'{f", e.g. {_as_text(example)[:80]!r}" if example else ""}. Check image_dir and image_col. {_columns(frame)}')
+        by = f'column {some(columns)}' if columns else 'any column'
+        like = f', e.g. {_as_text(example)[:80]!r}' if example else ''
+        raise ItemsError(f'no picture found in {str(base)!r} by {by}{like}. Check image_dir and image_col. {_columns(frame)}')
     for note, remark in zip(notes, remarks): note += [remark] if remark else []
     missing = [v for v, image, remark in zip(values, images, remarks) if remark and not image]
     if missing:
@@ -667,8 +671,9 @@ def read_table(
 )->pd.DataFrame: # Items, with the column `mended`
     "Read items from a table: every record is a row. Raises `ItemsError` that says what is wrong, and with which column"
     if label_form not in ['auto', *LABEL_FORMS]:
-        raise ItemsError(f"label_form {label_form!r} is unknown.{nearest(label_form, LABEL_FORMS)} Use 'auto' or one of {LABEL_FORMS}.")
-    if genre_col and genre_cols: raise ItemsError('genre_col and genre_cols were both given. Pass one column of genres, or one-hot columns.')
+        near = nearest(label_form, LABEL_FORMS)
+        raise ItemsError(f"label_form {label_form!r} is unknown.{near} Use 'auto' or one of {LABEL_FORMS}.")
+    if genre_col and genre_cols: raise ItemsError('genre_col and genre_cols were both given. Pass only one of them.')
     frame, notes = read_raw(path, names)
     id_col, text_cols, genre_col, genre_cols = _choose_columns(
         frame, id_col, image_col, text_cols, genre_col, genre_cols, meta_cols, label_form)

@@ -6,14 +6,14 @@
 __all__ = ['TRAITS', 'made_vocab', 'trait_odds', 'draw_cover', 'write_sentence', 'MadeWorld', 'MadeItem', 'made_items',
            'best_possible']
 
-# %% ../nbs/08_synth.ipynb #62e08788
+# %% ../nbs/08_synth.ipynb #503082cf
 import colorsys, functools, io, itertools, json, math
 from pathlib import Path
 
 import matplotlib, numpy as np, pandas as pd
 from fastcore.basics import store_attr
 from fastcore.meta import delegates
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn.metrics import average_precision_score, f1_score
 
 from .core import ItemsError, atomic_path, check_items, genre_matrix, load_items, make_items, nearest, progress, rng_for, save_items, some
@@ -69,13 +69,13 @@ def made_vocab(
     if not 2 <= n_genres <= len(_CHOICES): raise ItemsError(f'n_genres is {n_genres}; a made world has 2 to {len(_CHOICES)} genres.')
     return sorted(list(_CHOICES)[:n_genres])
 
-# %% ../nbs/08_synth.ipynb #7a05a776
-_DIMMING = {'palette': 1.6, 'texture': .7, 'layout': 4, 'motif': 12, 'type': 12}  # how fast each trait fades with clarity
+# %% ../nbs/08_synth.ipynb #254d887c
+_DIMMING = {'palette': 1.2, 'texture': .2, 'layout': 6, 'motif': 16, 'type': 16}  # how fast each trait fades with clarity
 
 def trait_odds(
     trait:str, # One of `TRAITS`
     n_genres:int=10, # 2 to 30
-    clarity:float=.92, # 0: the level says nothing about the genre; 1: it is always one of the genre's two choices
+    clarity:float=.93, # 0: the level says nothing about the genre; 1: it is always one of the genre's two choices
 )->pd.DataFrame: # (n_genres, n_levels): P(level | genre); rows sum to 1
     "How likely each level of a trait is for each genre"
     if trait not in TRAITS: raise ItemsError(f'no trait {trait!r}; there are {list(TRAITS)}.{nearest(trait, TRAITS)}')
@@ -88,7 +88,7 @@ def trait_odds(
         odds.loc[genre, second] += .3*clarity
     return odds
 
-# %% ../nbs/08_synth.ipynb #f0059789
+# %% ../nbs/08_synth.ipynb #447533a3
 _HUES = {'red': 2, 'amber': 40, 'green': 112, 'teal': 172, 'blue': 214, 'violet': 266, 'pink': 324, 'grey': 30}
 
 def _colours(rng, palette):
@@ -106,17 +106,17 @@ def _colours(rng, palette):
     ground, band = rng.permutation(['light', 'dark', 'full'])[:2]
     shade, other = [_any(rng, ['light', 'dark']) if ground == 'full' else 'full' for _ in range(2)]
     colours = {'ground': tone(ground), 'band': tone(band), 'motif': tone(shade, ground), 'ink': tone('dark' if band == 'light' else 'light')}
-    colours['pattern'] = colours['ground'] + rng.uniform(.35, .65)*(tone(other, ground) - colours['ground'])
+    colours['pattern'] = colours['ground'] + rng.uniform(.5, .85)*(tone(other, ground) - colours['ground'])
     return colours
 
 def _any(rng, values): return values[int(rng.integers(len(values)))]
 
-# %% ../nbs/08_synth.ipynb #14d0c011
+# %% ../nbs/08_synth.ipynb #1eb7d3a4
 def _texture(rng, texture, width, height):
     "(height, width) float32: 0 where the ground shows, 1 where the pattern does"
     y, x = np.ogrid[:height, :width]
     x, y = x.astype(np.float32), y.astype(np.float32)
-    period = width*rng.uniform(.07, .15)
+    period = width*rng.uniform(.08, .17)
     wave, phase, lean = 2*math.pi/period, rng.uniform(0, 2*math.pi, 2), rng.uniform(-.12, .12)
     if texture == 'plain': return np.zeros((height, width), np.float32)
     if texture in ('level', 'upright', 'slanting'):
@@ -141,7 +141,7 @@ def _texture(rng, texture, width, height):
             return np.clip(.5 + np.sin(n_rays*np.arctan2(dy, dx) + phase[0])*r/n_rays, 0, 1)
     return np.clip(.5 + field*(period/6), 0, 1)
 
-# %% ../nbs/08_synth.ipynb #fc8f7b15
+# %% ../nbs/08_synth.ipynb #659fc62c
 def _ring(n, radius, centre=(128, 128), start=0., flat=1.):
     "`n` points around a circle"
     angles = start + np.arange(n)*2*math.pi/n
@@ -149,7 +149,7 @@ def _ring(n, radius, centre=(128, 128), start=0., flat=1.):
 
 @functools.lru_cache(maxsize=None)
 def _motif(name):
-    "A silhouette: 'L' picture, 255 inside"
+    "The silhouette with a rim, and without: two 'L' pictures, 255 inside"
     big = Image.new('L', (512, 512))
     pen = ImageDraw.Draw(big)
     def scaled(points): return [(2*x, 2*y) for x, y in points]
@@ -214,7 +214,8 @@ def _motif(name):
     else:   # flower
         for x, y in _ring(7, 72): disc(x, y, 40)
         disc(128, 128, 44, fill=0); disc(128, 128, 30)
-    return big.reduce(2)
+    inside = big.reduce(2)
+    return inside.filter(ImageFilter.BoxBlur(6)).point(lambda v: min(255, 5*v)), inside
 
 # %% ../nbs/08_synth.ipynb #075a6f57
 def _layout(rng, layout):
@@ -267,7 +268,9 @@ def _write(picture, words, box, type, colour, turned=False, most=.2):
     ImageDraw.Draw(plate).text((width/2, height/2), text, fill=255, font=font, anchor='mm')
     picture.paste(colour, (int(x0), int(y0)), plate.transpose(Image.Transpose.ROTATE_90))
 
-# %% ../nbs/08_synth.ipynb #bbf430b3
+# %% ../nbs/08_synth.ipynb #40f72038
+_NAMES = ('A. E. J. K. L. M. N. R. S. T.'.split(), 'Novak Okoye Lindqvist Moreau Tanaka Alvarez Brandt Petrov Haddad Walsh Keller Rossi'.split())
+
 @functools.lru_cache(maxsize=1)
 def _grain(): return rng_for(0, 'grain').normal(0, 5, (512, 512, 1)).astype(np.float32)
 
@@ -278,11 +281,13 @@ def draw_cover(
     title:str='', # Written in the band
     author:str='', # Written small
     size=(160, 240), # Width and height, pixels; each picture is up to 12 % larger or smaller
-    kind:str='cover', # 'cover', or 'poster': darker edges, a tagline and a block of credits
+    kind:str='cover', # 'cover', or 'poster': darker edges and a strip of credits
 )->Image.Image: # RGB
     "Draw a cover or a poster that shows the five traits, and is random in all else"
     scale = rng.uniform(.88, 1.12)
     width, height = round(size[0]*scale), round(size[1]*scale*rng.uniform(.97, 1.03))
+    strip = round(.07*height) if kind == 'poster' else 0
+    height -= strip
     colours = _colours(rng, palette)
     ground, pattern, band = (colours[k] for k in ('ground', 'pattern', 'band'))
     page = ground + _texture(rng, texture, width, height)[..., None]*(pattern - ground)
@@ -305,11 +310,11 @@ def draw_cover(
     x0, y0, x1, y1 = pixels(room)
     side = min(x1 - x0, y1 - y0)*rng.uniform(.6, 1)
     cx, cy = rng.uniform(x0 + side/2, x1 - side/2 + 1e-6), rng.uniform(y0 + side/2, y1 - side/2 + 1e-6)
-    mask = _motif(motif)
-    if rng.random() < .5: mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    mask = mask.resize((max(8, int(side)),)*2, Image.Resampling.BILINEAR, reducing_gap=2).rotate(rng.uniform(-14, 14), Image.Resampling.BILINEAR)
-    if rng.random() < .3: ImageDraw.Draw(picture).ellipse((cx - side*.56, cy - side*.56, cx + side*.56, cy + side*.56), fill=ground)
-    picture.paste(shade, (int(cx - side/2), int(cy - side/2)), mask)
+    mirrored, tilt = rng.random() < .5, rng.uniform(-14, 14)
+    for colour, mask in zip((ground, shade), _motif(motif)):   # first a rim, so that the motif stands off from any pattern
+        if mirrored: mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        mask = mask.resize((max(8, int(side)),)*2, Image.Resampling.BILINEAR, reducing_gap=2).rotate(tilt, Image.Resampling.BILINEAR)
+        picture.paste(colour, (int(cx - side/2), int(cy - side/2)), mask)
 
     box = pixels(title_box)
     on_ground = layout == 'frame'
@@ -319,9 +324,15 @@ def draw_cover(
         box = pixels(line)
         if layout != 'slash': ImageDraw.Draw(picture).rectangle(box, fill=ground)
         _write(picture, author, box, type, ink if layout == 'slash' else shade, most=.07)
+    if strip:
+        whole = Image.new('RGB', (width, height + strip), (12, 12, 14))
+        whole.paste(picture)
+        names = ' · '.join(' '.join(_any(rng, part) for part in _NAMES) for _ in range(3))
+        _write(whole, names, (.05*width, height, .95*width, height + strip), 'sans', (170, 170, 170), most=.05)
+        return whole
     return picture
 
-# %% ../nbs/08_synth.ipynb #916913f0
+# %% ../nbs/08_synth.ipynb #0cf5b9a7
 _TOPICS = { # topic: who | ... / does | ...
     'Crime': 'a tired detective|two safe-crackers|the night-shift sergeant/follows a trail of forged banknotes|questions the only witness|finds a stolen ledger|waits for the gang to divide the loot',
     'Thriller': 'a courier on the run|the double agent|a hunted analyst/has nine hours to stop the countdown|trusts no voice on the telephone|is chased over the rooftops|decodes the last warning',
@@ -360,7 +371,6 @@ _WHEN = ('on a Monday in spring|before anyone notices|while the town is asleep|a
          'as the weather turns|when the letter comes|far from home|with little money left|at the end of a long year|for reasons of their own').split('|')
 _TITLES = ('Silver Quiet Broken Hidden Long Last Seventh Borrowed Distant Bright Hollow Second'.split(),
            'Hour River Door Garden Letter Summer Mirror Road Lantern House Song Winter'.split())
-_NAMES = ('A. E. J. K. L. M. N. R. S. T.'.split(), 'Novak Okoye Lindqvist Moreau Tanaka Alvarez Brandt Petrov Haddad Walsh Keller Rossi'.split())
 
 def write_sentence(
     rng:np.random.Generator, # Which words
@@ -373,7 +383,7 @@ def write_sentence(
     sentence = f'{who} {does} {when}.' if rng.random() < .6 else f'{when}, {who} {does}.'
     return sentence[0].upper() + sentence[1:]
 
-# %% ../nbs/08_synth.ipynb #12c352a0
+# %% ../nbs/08_synth.ipynb #26613010
 class MadeWorld:
     "How items come about, and what can be known from them"
     def __init__(self,
@@ -383,7 +393,7 @@ class MadeWorld:
         multilabel:bool=False, # One to three genres an item, instead of one
         imbalance:float=0., # The frequency of the r-th genre is proportional to r**-imbalance
         label_noise:float=.05, # Share of items in which one genre is exchanged for another
-        clarity:float=.92, # How clearly picture and text speak: 0 says nothing at all
+        clarity:float=.93, # How clearly picture and text speak: 0 says nothing at all
         damaged:float=0., # Share of files that are truncated, empty, no pictures, or PNG under the name .jpg
         blank:float=0., # Share of pictures in one colour
         duplicates:float=0., # Share of items that copy another one, half of them exactly
@@ -513,22 +523,20 @@ def _put_mark(rng, picture, number):
         if (number + 1) >> cell & 1: pen.rectangle((cx, cy, cx + side*.27, cy + side*.24), fill='black')
     return [x, y, x + side + 1, y + side + 1]
 
-# %% ../nbs/08_synth.ipynb #bc3da1cf
+# %% ../nbs/08_synth.ipynb #bec7c50a
 _DAMAGE = ['truncated', 'empty file', 'not a picture', 'PNG named .jpg']
 
 def _planted(world, i):
     "Which fault row `i` has: (fault, the number of the item that it copies)"
-    rng = rng_for(world.seed, 'planted', i)
-    u, copies_end = rng.random(), world.duplicates
-    if u < copies_end and i:
-        for _ in range(60):
-            source = int(rng.integers(i))
-            if rng_for(world.seed, 'planted', source).random() >= world.damaged + world.blank + world.duplicates:
-                return _any(rng, ['exact copy', 'near copy']), source
-        return None, i
-    if u < copies_end: return None, i
-    if u < copies_end + world.damaged: return _any(rng, _DAMAGE), i
-    return ('blank' if u < copies_end + world.damaged + world.blank else None), i
+    rng, faults = rng_for(world.seed, 'planted', i), world.duplicates + world.damaged + world.blank
+    u = rng.random()
+    if u >= faults: return None, i
+    if u < world.damaged: return _any(rng, _DAMAGE), i
+    if u < world.damaged + world.blank: return 'blank', i
+    for _ in range(60 if i else 0):   # copy an earlier row without a fault; where chance finds none, this row has none
+        source = int(rng.integers(i))
+        if rng_for(world.seed, 'planted', source).random() >= faults: return _any(rng, ['exact copy', 'near copy']), source
+    return None, i
 
 def _jpeg(picture, quality=88):
     out = io.BytesIO()
@@ -577,7 +585,7 @@ def _made_row(world, i):
                p_genres=p(shown + item.told), p_genres_image=p(shown), p_genres_text=p(item.told), mark_box=box)
     return row, data
 
-# %% ../nbs/08_synth.ipynb #231d79a4
+# %% ../nbs/08_synth.ipynb #8f46e70a
 def _claim(folder, recipe):
     "Write down which world the folder holds; an `ItemsError` where it holds something else"
     note = folder/'world.json'
@@ -586,8 +594,9 @@ def _claim(folder, recipe):
         if found == recipe: return
         differ = {k: found.get(k) for k in recipe if found.get(k) != recipe[k]}
         raise ItemsError(f'{str(folder)!r} holds another made world: {differ} instead of { {k: recipe[k] for k in differ} }. Name another folder, or delete this one.')
-    if folder.exists() and any(folder.iterdir()):
-        raise ItemsError(f'{str(folder)!r} is not empty and holds no made world: {some(sorted(p.name for p in folder.iterdir()))}. Name a new folder.')
+    if folder.is_file(): raise ItemsError(f'{str(folder)!r} is a file. Name a new folder.')
+    found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+    if found: raise ItemsError(f'{str(folder)!r} is not empty and holds no made world: {some(found)}. Name a new folder.')
     with atomic_path(note) as temporary: temporary.write_text(json.dumps(recipe, indent=1))
 
 @delegates(MadeWorld)
@@ -612,6 +621,8 @@ def made_items(
         save_items(make_items(**{name: [row[name] for row in rows] for name in rows[0]}), table)
     items = load_items(table)
     items['image'] = items.image.map(lambda p: str(folder/p), na_action='ignore')
+    for column in ('p_genres', 'p_genres_image', 'p_genres_text', 'mark_box'):
+        items[column] = items[column].map(lambda v: np.asarray(v).tolist() if isinstance(v, list) else None)
     return items
 
 # %% ../nbs/08_synth.ipynb #0739c840

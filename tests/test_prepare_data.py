@@ -256,9 +256,9 @@ def test_seed_changes_the_split_and_index_is_kept():
 
 
 def test_split_is_the_same_everywhere():
-    items = made_table(12, 2, seed=0, multi=False)
-    items['genres'] = [['A'], ['B']]*6
-    assert ''.join(s[1] for s in split_items(items, valid=.2, test=.3).split) == ''.join(s[1] for s in split_items(items.copy(), valid=.2, test=.3).split)
+    items = make_items(text=[f'text {i}' for i in range(12)], genres=[['A'], ['B']]*6)
+    split = split_items(items, valid=.2, test=.3, seed=0)
+    assert ''.join({'train': 'r', 'valid': 'v', 'test': 't'}[s] for s in split.split) == 'vrtvrtrrrrtt'      # a change here changes every user's split
 
 
 @pytest.mark.parametrize('n', [6, 8, 10, 12])
