@@ -12,7 +12,7 @@ from fastai.vision.all import Learner
 from .core import check_items
 from .learner import predict_items
 
-# %% ../nbs/50_fine_tune.ipynb #d90ab61b
+# %% ../nbs/50_fine_tune.ipynb #39559d36
 def plot_curves(
     learn:Learner, # After fitting
     axes=None, # Two matplotlib axes
@@ -28,7 +28,7 @@ def plot_curves(
         axes[0 if name.endswith('loss') else 1].plot(epochs, column, marker='.', label=name.replace('_', ' '))
     for ax, title in zip(axes, ['Loss', 'Metrics on validation rows']):
         ax.set(title=title, xlabel='epoch', ylabel='loss' if title == 'Loss' else 'score')
-        ax.legend(frameon=False)
+        if ax.lines: ax.legend(frameon=False)
         ax.spines[['top', 'right']].set_visible(False)
     return axes
 

@@ -29,7 +29,7 @@ class PictureModel(nn.Module):
         dtype = fast_dtype(x.device) if self.fast else None
         with torch.autocast(x.device.type, dtype or torch.bfloat16, enabled=dtype is not None): return self.head(self.body(x)).float()
 
-# %% ../nbs/44_models.ipynb #38035691
+# %% ../nbs/44_models.ipynb #395d42b5
 def _conv(n_in, n_out): return [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
 
 class SmallCNN(PictureModel):
@@ -38,7 +38,7 @@ class SmallCNN(PictureModel):
         n_out:int, # Number of genres
         widths=(32, 64, 128, 256), # Channels after each convolution
         hidden:int=256, # Width of the first fully connected layer
-        dropout:float=.5, # Share of it that is dropped in training
+        dropout:float=.2, # Share of it that is dropped in training
     ):
         super().__init__()
         self.body = nn.Sequential(*[layer for n_in, n in zip((3, *widths), widths) for layer in _conv(n_in, n)], nn.AdaptiveAvgPool2d(4))

@@ -6,7 +6,7 @@
 __all__ = ['TRAITS', 'made_vocab', 'trait_odds', 'draw_cover', 'write_sentence', 'MadeWorld', 'MadeItem', 'made_items',
            'best_possible']
 
-# %% ../nbs/08_synth.ipynb #503082cf
+# %% ../nbs/08_synth.ipynb #a9261dd1
 import colorsys, functools, io, itertools, json, math
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from fastcore.meta import delegates
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn.metrics import average_precision_score, f1_score
 
-from .core import ItemsError, atomic_path, check_items, genre_matrix, load_items, make_items, nearest, progress, rng_for, save_items, some
+from .core import (ItemsError, atomic_path, check_items, genre_matrix, load_items, make_items, nearest, progress, rng_for,
+                               save_items, some)
 
 # %% ../nbs/08_synth.ipynb #f174352b
 TRAITS = {
@@ -268,7 +269,7 @@ def _write(picture, words, box, type, colour, turned=False, most=.2):
     ImageDraw.Draw(plate).text((width/2, height/2), text, fill=255, font=font, anchor='mm')
     picture.paste(colour, (int(x0), int(y0)), plate.transpose(Image.Transpose.ROTATE_90))
 
-# %% ../nbs/08_synth.ipynb #40f72038
+# %% ../nbs/08_synth.ipynb #965957c6
 _NAMES = ('A. E. J. K. L. M. N. R. S. T.'.split(), 'Novak Okoye Lindqvist Moreau Tanaka Alvarez Brandt Petrov Haddad Walsh Keller Rossi'.split())
 
 @functools.lru_cache(maxsize=1)
@@ -276,8 +277,11 @@ def _grain(): return rng_for(0, 'grain').normal(0, 5, (512, 512, 1)).astype(np.f
 
 def draw_cover(
     rng:np.random.Generator, # For all that does not depend on the genre
-    palette:str, # The five traits: see `TRAITS`
-    texture:str, layout:str, motif:str, type:str,
+    palette:str, # Hue family: this and the next four are levels of `TRAITS`
+    texture:str, # Pattern of the ground
+    layout:str, # Where the band lies
+    motif:str, # Silhouette
+    type:str, # Typeface
     title:str='', # Written in the band
     author:str='', # Written small
     size=(160, 240), # Width and height, pixels; each picture is up to 12 % larger or smaller
@@ -332,38 +336,96 @@ def draw_cover(
         return whole
     return picture
 
-# %% ../nbs/08_synth.ipynb #0cf5b9a7
+# %% ../nbs/08_synth.ipynb #640ec57e
 _TOPICS = { # topic: who | ... / does | ...
-    'Crime': 'a tired detective|two safe-crackers|the night-shift sergeant/follows a trail of forged banknotes|questions the only witness|finds a stolen ledger|waits for the gang to divide the loot',
-    'Thriller': 'a courier on the run|the double agent|a hunted analyst/has nine hours to stop the countdown|trusts no voice on the telephone|is chased over the rooftops|decodes the last warning',
-    'Fantasy': 'a young sorceress|the exiled elf|a dragon without a name/breaks the seal of the enchanted gate|learns the forbidden spell|carries the rune sword home|bargains with the forest spirits',
-    'Adventure': 'a stubborn explorer|the crew of a raft|two treasure seekers/crosses the uncharted rapids|finds half of a pirate map|is stranded on a jungle island|climbs down into the lost temple',
-    'Romance': 'a shy florist|the bride-to-be|two old sweethearts/writes a love letter that is never sent|falls for the wrong dance partner|dreams of a second kiss|runs to the station to propose',
-    'Drama': 'an estranged daughter|the ageing actor|a grieving teacher/returns to the house of a bitter quarrel|cannot forgive the long silence|breaks down at the kitchen table|tells the truth about the accident',
-    'Comedy': 'a hopeless waiter|the clumsy mayor|three unlucky flatmates/mistakes a goat for the guest of honour|slips into the wedding cake|keeps up a ridiculous disguise|turns the parade into a farce',
-    'Horror': 'a sleepless caretaker|the thing in the cellar|a possessed doll/scratches at the door each midnight|hears breathing behind the wallpaper|leaves claw marks on the ceiling|comes back from the grave',
-    'Science Fiction': 'a rogue android|the pilot of a starship|the last colony on Titan/receives a signal from another galaxy|wakes from cryogenic sleep|repairs the warp reactor|disputes the orders of the ship computer',
-    'History': 'a medieval chronicler|the deposed queen|an archivist of the empire/records the fall of the dynasty|restores the treaty of an ancient kingdom|buries the crown before the siege|retraces the old trade route of the monarchs',
-    'Western': 'a lone gunslinger|the sheriff of a dusty town|a band of cattle rustlers/rides into the canyon|draws first at the saloon|guards the stagecoach|fences off the prairie',
-    'War': 'a wounded private|the platoon|a bomber crew/holds the trench under shellfire|crosses the minefield|is cut off behind enemy lines|counts the fallen of the regiment',
-    'Mystery': 'an amateur sleuth|the guest in the locked room|a puzzled vicar/notices the clock that runs backwards|lists everyone with an alibi|solves the riddle of the missing heirloom|gathers the suspects in the library',
-    'Biography': 'a celebrated inventor|the subject of this life story|a self-taught painter of fame/looks back upon a long career|recalls a childhood of hardship|publishes the private diaries|answers the critics of a lifetime',
-    'Music': 'a street drummer|the forgotten quartet|a jazz singer/records one perfect album|tunes the battered piano|plays the encore of a farewell concert|loses the melody before the tour',
-    'Sport': 'a veteran goalkeeper|the relay team|a junior boxer/trains for the championship|scores in the final minute|trips at the last hurdle|fights back from the bottom of the league',
-    'Family': 'a busy grandmother|the twins next door|a father of five/plans a birthday picnic|looks for the runaway puppy|builds a tree house in the garden|invites all the cousins for the holidays',
-    'Poetry': 'a wandering poet|the voice of these verses|a sonnet without an ending/rhymes dusk with longing|listens to the stanza of the rain|weighs each syllable of sorrow|sings in free verse of small things',
-    'Travel': 'a backpacker|the guide of a caravan|a couple with a camper van/misses the ferry to the islands|samples the bazaars on the coast road|fills a passport with stamps|hikes from hostel to hostel',
-    'Cookery': 'a village baker|the pastry chef|a cook with nine recipes/simmers the broth overnight|kneads a loaf of sourdough|roasts the vegetables with saffron|whisks the perfect meringue',
-    'Animation': 'a talking teapot|the cartoon fox|a squirrel with a jetpack/bounces across the painted sky|outwits the grumpy snowman|turns into a rubber ball|teaches the toys to fly',
-    'Documentary': 'a film crew|the narrator behind the camera|a series of interviews/shows archive footage of the strike|follows the fishermen for a year|lets the eyewitnesses speak|uncovers the facts of the spill',
-    'Philosophy': 'a sceptical thinker|the pupil of a stoic|an essay on free will/asks what it means to know|doubts the existence of the self|weighs duty against happiness|takes an argument to its paradox',
-    'Religion': 'a pilgrim|the abbess of a convent|a preacher without a parish/prays for a sign of grace|copies the scripture by candlelight|keeps the fast of the saints|explains the parable of the sower',
-    'Art': 'a sculptor in marble|the curator of a gallery|a forger of still lifes/mixes a blue that no canvas has seen|unveils the fresco|sells the sketchbook of a master|paints over the portrait',
-    'Politics': 'a junior senator|the speechwriter|a candidate from the provinces/counts the votes of the coalition|leaks the budget of the ministry|loses the election by a hair|drafts a new constitution',
-    'Nature': 'a pair of ospreys|the keeper of a wetland|an old beech forest/survives the winter above the tree line|raises the fledglings|watches the salmon run|maps the meadow flower by flower',
-    'Health': 'a country doctor|the head nurse|a patient with a rare fever/tests a new vaccine|learns to sleep without pills|fights an outbreak on the ward|explains the pulse and the diet',
-    'Business': 'a start-up founder|the heir to a shipping firm|an auditor of banks/signs the merger of the decade|saves the brand from bankruptcy|doubles the turnover of the factory|pitches to a room of investors',
-    'Science': 'a particle physicist|the laboratory assistant|a team of geneticists/measures the decay of an isotope|tests the hypothesis of a rival|looks at cells under the microscope|proves the theorem of a lifetime'}
+    'Crime': 'a tired detective|an old safe-cracker|the night-shift sergeant/'
+        'follows a trail of forged banknotes|questions the only witness|'
+        'finds a stolen ledger|waits for the gang to divide the loot',
+    'Thriller': 'a courier on the run|the double agent|a hunted analyst/'
+        'has nine hours to stop the countdown|trusts no voice on the telephone|'
+        'is chased over the rooftops|decodes the last warning',
+    'Fantasy': 'a young sorceress|the exiled elf|a dragon without a name/'
+        'breaks the seal of the enchanted gate|learns the forbidden spell|'
+        'carries the rune sword home|bargains with the forest spirits',
+    'Adventure': 'a stubborn explorer|the crew of a raft|a treasure seeker/'
+        'crosses the uncharted rapids|finds half of a pirate map|'
+        'is stranded on a jungle island|climbs down into the lost temple',
+    'Romance': 'a shy florist|the bride-to-be|an old sweetheart/'
+        'writes a love letter that is never sent|falls for the wrong dance partner|'
+        'dreams of a second kiss|runs to the station to propose',
+    'Drama': 'an estranged daughter|the ageing actor|a grieving teacher/'
+        'returns to the house of a bitter quarrel|cannot forgive the long silence|'
+        'breaks down at the kitchen table|tells the truth about the accident',
+    'Comedy': 'a hopeless waiter|the clumsy mayor|an unlucky flatmate/'
+        'mistakes a goat for the guest of honour|slips into the wedding cake|'
+        'keeps up a ridiculous disguise|turns the parade into a farce',
+    'Horror': 'a sleepless caretaker|the thing in the cellar|a possessed doll/'
+        'scratches at the door each midnight|hears breathing behind the wallpaper|'
+        'leaves claw marks on the ceiling|comes back from the grave',
+    'Science Fiction': 'a rogue android|the pilot of a starship|the last colony on Titan/'
+        'receives a signal from another galaxy|wakes from cryogenic sleep|'
+        'repairs the warp reactor|disputes the orders of the ship computer',
+    'History': 'a medieval chronicler|the deposed queen|an archivist of the empire/'
+        'records the fall of the dynasty|restores the treaty of an ancient kingdom|'
+        'buries the crown before the siege|retraces the old trade route of the monarchs',
+    'Western': 'a lone gunslinger|the sheriff of a dusty town|a band of cattle rustlers/'
+        'rides into the canyon|draws first at the saloon|guards the stagecoach|fences off the prairie',
+    'War': 'a wounded private|the platoon|a bomber crew/'
+        'holds the trench under shellfire|crosses the minefield|'
+        'is cut off behind enemy lines|counts the fallen of the regiment',
+    'Mystery': 'an amateur sleuth|the guest in the locked room|a puzzled vicar/'
+        'notices the clock that runs backwards|lists everyone with an alibi|'
+        'solves the riddle of the missing heirloom|gathers the suspects in the library',
+    'Biography': 'a celebrated inventor|the subject of this life story|a self-taught painter of fame/'
+        'looks back upon a long career|recalls a childhood of hardship|'
+        'publishes the private diaries|answers the critics of a lifetime',
+    'Music': 'a street drummer|the forgotten quartet|a jazz singer/'
+        'records one perfect album|tunes the battered piano|'
+        'plays the encore of a farewell concert|loses the melody before the tour',
+    'Sport': 'a veteran goalkeeper|the relay team|a junior boxer/'
+        'trains for the championship|scores in the final minute|'
+        'trips at the last hurdle|fights back from the bottom of the league',
+    'Family': 'a busy grandmother|the boy next door|a father of five/'
+        'plans a birthday picnic|looks for the runaway puppy|'
+        'builds a tree house in the garden|invites all the cousins for the holidays',
+    'Poetry': 'a wandering poet|the dreamer in these verses|a sonnet without an ending/'
+        'rhymes dusk with longing|listens to the stanza of the rain|'
+        'weighs each syllable of sorrow|sings in free verse of small things',
+    'Travel': 'a backpacker|the guide of a caravan|a couple with a camper van/'
+        'misses the ferry to the islands|samples the bazaars on the coast road|'
+        'fills a passport with stamps|hikes from hostel to hostel',
+    'Cookery': 'a village baker|the pastry chef|a cook with nine recipes/'
+        'simmers the broth overnight|kneads a loaf of sourdough|'
+        'roasts the vegetables with saffron|whisks the perfect meringue',
+    'Animation': 'a talking teapot|the cartoon fox|a squirrel with a jetpack/'
+        'bounces across the painted sky|outwits the grumpy snowman|turns into a rubber ball|teaches the toys to fly',
+    'Documentary': 'a film crew|the narrator behind the camera|a series of interviews/'
+        'shows archive footage of the strike|follows the fishermen for a year|'
+        'lets the eyewitnesses speak|uncovers the facts of the spill',
+    'Philosophy': 'a sceptical thinker|the pupil of a stoic|an essay on free will/'
+        'asks what it means to know|doubts the existence of the self|'
+        'weighs duty against happiness|takes an argument to its paradox',
+    'Religion': 'a pilgrim|the abbess of a convent|a preacher without a parish/'
+        'prays for a sign of grace|copies the scripture by candlelight|'
+        'keeps the fast of the saints|explains the parable of the sower',
+    'Art': 'a sculptor in marble|the curator of a gallery|a forger of still lifes/'
+        'mixes a blue that no canvas has seen|unveils the fresco|'
+        'sells the sketchbook of a master|paints over the portrait',
+    'Politics': 'a junior senator|the speechwriter|a candidate from the provinces/'
+        'counts the votes of the coalition|leaks the budget of the ministry|'
+        'loses the election by a hair|drafts a new constitution',
+    'Nature': 'a pair of ospreys|the keeper of a wetland|an old beech forest/'
+        'survives the winter above the tree line|raises the fledglings|'
+        'watches the salmon run|maps the meadow flower by flower',
+    'Health': 'a country doctor|the head nurse|a patient with a rare fever/'
+        'tests a new vaccine|learns to sleep without pills|'
+        'fights an outbreak on the ward|explains the pulse and the diet',
+    'Business': 'a start-up founder|the heir to a shipping firm|an auditor of banks/'
+        'signs the merger of the decade|saves the brand from bankruptcy|'
+        'doubles the turnover of the factory|pitches to a room of investors',
+    'Science': 'a particle physicist|the laboratory assistant|a team of geneticists/'
+        'measures the decay of an isotope|tests the hypothesis of a rival|'
+        'looks at cells under the microscope|proves the theorem of a lifetime'}
 
 _FILLER = ('the one at the centre of it all|somebody from out of town|a person with nothing to lose|the neighbour|a stranger|an old friend/'
            'makes a decision|has to begin again|keeps a promise|changes sides|learns what patience is|says too much|arrives too late|finds a way')
@@ -377,13 +439,14 @@ def write_sentence(
     topic:str=None, # A genre of `made_vocab(30)`, or `None`: filler that says nothing about the genre
 )->str:
     "One sentence of a made synopsis"
-    if topic is not None and topic not in _TOPICS: raise ItemsError(f'no topic {topic!r}; there is one for each of made_vocab(30).{nearest(topic, _TOPICS)}')
+    if topic is not None and topic not in _TOPICS:
+        raise ItemsError(f'no topic {topic!r}; there is one for each of made_vocab(30).{nearest(topic, _TOPICS)}')
     who, does = ((part.split('|')) for part in (_FILLER if topic is None else _TOPICS[topic]).split('/'))
     who, does, when = _any(rng, who), _any(rng, does), _any(rng, _WHEN)
     sentence = f'{who} {does} {when}.' if rng.random() < .6 else f'{when}, {who} {does}.'
     return sentence[0].upper() + sentence[1:]
 
-# %% ../nbs/08_synth.ipynb #26613010
+# %% ../nbs/08_synth.ipynb #55392265
 class MadeWorld:
     "How items come about, and what can be known from them"
     def __init__(self,
@@ -407,7 +470,7 @@ class MadeWorld:
     ):
         store_attr()
         self.size = tuple(size or (160, 240))
-        self.recipe = {'version': 2, **vars(self)}  # the version changes with what is drawn
+        self.recipe = {'version': 3, **vars(self)}  # the version changes with what is drawn
         self._check()
         self.vocab = made_vocab(n_genres)
         self.sets, self.prior = self._sets()
@@ -425,7 +488,8 @@ class MadeWorld:
         planted = self.damaged + self.blank + self.duplicates
         if planted > .9: raise ItemsError(f'damaged, blank and duplicates add up to {planted:g}; at most .9, so that something is left to copy.')
         if not self.images and not self.synopsis_sentences: raise ItemsError('neither images nor texts: set images=True or synopsis_sentences=6.')
-        if not self.images and (self.damaged or self.blank or self.mark): raise ItemsError('damaged, blank and mark speak of pictures: set images=True.')
+        if not self.images and (self.damaged or self.blank or self.mark):
+            raise ItemsError('damaged, blank and mark speak of pictures: set images=True.')
         if self.telling_sentences > self.synopsis_sentences > 0:
             raise ItemsError(f'{self.telling_sentences} telling sentences do not fit into {self.synopsis_sentences}. Raise synopsis_sentences.')
         if min(self.size) < 48: raise ItemsError(f'size is {self.size}; a cover needs 48 pixels a side at least.')
@@ -470,7 +534,7 @@ class MadeWorld:
         p = np.exp(logs - logs.max())
         return p/p.sum()
 
-# %% ../nbs/08_synth.ipynb #af9889b3
+# %% ../nbs/08_synth.ipynb #521a31d2
 def _exchange(rng, genres, n_genres):
     "One of `genres` (indices) exchanged for one that is not among them"
     others = [g for g in range(n_genres) if g not in genres]
@@ -485,14 +549,14 @@ class MadeItem:
     ):
         self.world, self.i, self.id = world, i, f'{world.kind}-{i:06d}'
         rng = self._rng('nature')
-        def pick(odds): return min(int(np.searchsorted(np.cumsum(odds), rng.random())), len(odds) - 1)
-        self.set = pick(world.prior)
+        def pick(rng, odds): return min(int(np.searchsorted(np.cumsum(odds), rng.random())), len(odds) - 1)
+        self.set = pick(rng, world.prior)
         self.true = [int(g) for g in np.flatnonzero(world.sets[self.set])]
         self.labels = _exchange(rng, self.true, world.n_genres) if rng.random() < world.label_noise else self.true
-        def draw(trait): return trait, world.levels[trait][pick(world.odds[trait][self.set])]
         self.title, self.author = (f'The {_any(rng, _TITLES[0])} {_any(rng, _TITLES[1])}'), ' '.join(_any(rng, part) for part in _NAMES)
-        self.shown = [draw(t) for t in TRAITS] + ([draw('mark')] if world.mark else []) if world.images else []
-        self.told = [draw('topic') for _ in range(world.telling_sentences)] if world.synopsis_sentences else []
+        def draw(rng, traits): return [(t, world.levels[t][pick(rng, world.odds[t][self.set])]) for t in traits]
+        self.shown = draw(self._rng('shown'), [*TRAITS] + ['mark']*world.mark) if world.images else []
+        self.told = draw(self._rng('told'), ['topic']*world.telling_sentences) if world.synopsis_sentences else []
 
     def _rng(self, *what): return rng_for(self.world.seed, 'made item', self.i, *what)
 
@@ -585,7 +649,7 @@ def _made_row(world, i):
                p_genres=p(shown + item.told), p_genres_image=p(shown), p_genres_text=p(item.told), mark_box=box)
     return row, data
 
-# %% ../nbs/08_synth.ipynb #8f46e70a
+# %% ../nbs/08_synth.ipynb #4038107c
 def _claim(folder, recipe):
     "Write down which world the folder holds; an `ItemsError` where it holds something else"
     note = folder/'world.json'
@@ -593,7 +657,8 @@ def _claim(folder, recipe):
         found = json.loads(note.read_text())
         if found == recipe: return
         differ = {k: found.get(k) for k in recipe if found.get(k) != recipe[k]}
-        raise ItemsError(f'{str(folder)!r} holds another made world: {differ} instead of { {k: recipe[k] for k in differ} }. Name another folder, or delete this one.')
+        wanted = {k: recipe[k] for k in differ}
+        raise ItemsError(f'{str(folder)!r} holds another made world: {differ} instead of {wanted}. Name another folder, or delete this one.')
     if folder.is_file(): raise ItemsError(f'{str(folder)!r} is a file. Name a new folder.')
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
     if found: raise ItemsError(f'{str(folder)!r} is not empty and holds no made world: {some(found)}. Name a new folder.')
@@ -625,7 +690,7 @@ def made_items(
         items[column] = items[column].map(lambda v: np.asarray(v).tolist() if isinstance(v, list) else None)
     return items
 
-# %% ../nbs/08_synth.ipynb #0739c840
+# %% ../nbs/08_synth.ipynb #00011068
 def best_possible(
     items:pd.DataFrame, # Items that `made_items` drew: all, or some of them
     by:str='both', # What the predictor sees: 'image', 'text' or 'both'
@@ -651,6 +716,7 @@ def best_possible(
     f1 = 2*np.cumsum(ranked)/(np.arange(1, ranked.size + 1) + ranked.sum())
     taken = p >= ranked[f1.argmax()]
     seen = y.any(0)
-    return dict(n=len(items), threshold=ranked[f1.argmax()], micro_f1_expected=f1.max(), micro_f1_here=f1_score(y, taken, average='micro', zero_division=0),
+    return dict(n=len(items), threshold=ranked[f1.argmax()], micro_f1_expected=f1.max(),
+                micro_f1_here=f1_score(y, taken, average='micro', zero_division=0),
                 macro_f1_here=f1_score(y[:, seen], taken[:, seen], average='macro', zero_division=0),
                 mAP_here=average_precision_score(y[:, seen], p[:, seen], average='macro'))

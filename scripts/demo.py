@@ -27,7 +27,7 @@ def blank_copies(items, folder):
 
 
 def train_cnn(items, size, epochs, seed, cache):
-    learn = genre_learner(cover_block(items, size=size, cache=cache).dataloaders(items, bs=32, num_workers=0), 'small_cnn', seed=seed)
+    learn = genre_learner(cover_block(items, size=size, cache=cache).dataloaders(items, bs=64, num_workers=0), 'small_cnn', seed=seed)
     with learn.no_bar(): learn.fit_one_cycle(epochs, 4e-3)
     return learn
 
@@ -37,7 +37,7 @@ def main():
     parser.add_argument('--out', type=Path, default=Path('runs/demo'))
     parser.add_argument('--overwrite', action='store_true', help='replace the report of an earlier run in the same folder')
     parser.add_argument('--n', type=int, default=2000, help='covers')
-    parser.add_argument('--size', type=int, default=80, help='side of the squares that the CNN sees, in pixels')
+    parser.add_argument('--size', type=int, default=64, help='side of the squares that the CNN sees, in pixels')
     parser.add_argument('--epochs', type=int, default=12)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
