@@ -11,7 +11,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'genre_fastai/baseline_knn.py'),
                                            'genre_fastai.baseline_knn.RandomScores.predict_proba': ( 'baseline_knn.html#randomscores.predict_proba',
                                                                                                      'genre_fastai/baseline_knn.py'),
-                                           'genre_fastai.baseline_knn._linear': ( 'baseline_knn.html#_linear',
+                                           'genre_fastai.baseline_knn._scaled': ( 'baseline_knn.html#_scaled',
                                                                                   'genre_fastai/baseline_knn.py'),
                                            'genre_fastai.baseline_knn.baseline_models': ( 'baseline_knn.html#baseline_models',
                                                                                           'genre_fastai/baseline_knn.py'),

@@ -97,7 +97,7 @@ def resolve_weights(
     raise WeightsError(f'no weights for {arch}: {"; ".join(tried)}. Give weights=<path of a .safetensors file>, '
                        f"or go on without a download: encoder='colours', or weights='random' to train from scratch.")
 
-# %% ../nbs/24_bodies.ipynb #112d28a0
+# %% ../nbs/24_bodies.ipynb #08b4b44a
 def _pooled(maps):
     "Mean and maximum over all places of feature maps: (n, c, h, w) -> (n, 2c)"
     return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
@@ -109,7 +109,7 @@ class Body(nn.Module):
         weights:Weights, # What is in it
     ):
         super().__init__()
-        self.model, self.weights, self.n_out = model, weights, model.num_features
+        self.model, self.weights, self.n_out = model, weights, model.head_hidden_size
         self.register_buffer('mean', torch.tensor(weights.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(weights.std).view(1, -1, 1, 1), persistent=False)
 

@@ -69,7 +69,7 @@ def nearest(
     close = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
     return f' Did you mean {lower[close[0]]!r}?' if close else ''
 
-# %% ../nbs/00_core.ipynb #98ab1d3d
+# %% ../nbs/00_core.ipynb #839bc05e
 def check_items(
     items:pd.DataFrame, # The table to check
     needs=(), # Columns that must hold a value in at least one row: 'image', 'text', 'genres', 'split'
@@ -93,7 +93,8 @@ def check_items(
     for column in ([needs] if isinstance(needs, str) else needs):
         empty = items.genres.map(len).eq(0) if column == 'genres' else items[column].isna()
         mend = {'genres': 'clean_items drops rows without a genre.', 'split': 'split_items sets it.'}.get(column, 'clean_items drops such rows.')
-        if empty.all(): raise ItemsError(f'column {column!r} is empty in all {len(items)} rows. Check how the items were read.')
+        if empty.all(): raise ItemsError(f'column {column!r} is empty in all {len(items)} rows. ' + (
+            'Set it first: items = split_items(items).' if column == 'split' else 'Check how the items were read.'))
         if every and empty.any(): fail(f'{column} is empty', empty, mend)
     return items
 

@@ -12,14 +12,14 @@ from fastai.vision.all import Learner
 from .core import check_items
 from .learner import predict_items
 
-# %% ../nbs/50_fine_tune.ipynb #39559d36
+# %% ../nbs/50_fine_tune.ipynb #278840be
 def plot_curves(
     learn:Learner, # After fitting
     axes=None, # Two matplotlib axes
 ):
     "Loss on train and valid, and the metrics on valid, of the last fit"
     recorder = learn.recorder
-    values = np.array(recorder.values)
+    values = np.array(vars(recorder).get('values', []))
     if not len(values): raise ValueError('this learner has not been fitted. Call fit_one_cycle or fine_tune first.')
     names = list(recorder.metric_names)[1:1 + values.shape[1]]
     epochs = np.arange(1, len(values) + 1)

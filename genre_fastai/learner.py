@@ -74,12 +74,13 @@ def genre_learner(
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn
 
-# %% ../nbs/45_learner.ipynb #bf7487ce
+# %% ../nbs/45_learner.ipynb #6563ec4f
 def predict_items(
     learn:Learner, # A fitted learner
     items:pd.DataFrame, # Items with pictures; labels are not looked at
 )->np.ndarray: # (n, n_genres) float32 in the order of `learn.dls.vocab`; rows add up to 1 for single-label
     "Probabilities of genres for the rows of `items`"
     check_items(items, needs='image', every=True)
-    with learn.no_bar(), learn.no_logging(): p, _ = learn.get_preds(dl=learn.dls.test_dl(items))
+    with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]):  # curves stay as training left them
+        p, _ = learn.get_preds(dl=learn.dls.test_dl(items))
     return p.float().numpy()

@@ -49,7 +49,7 @@ def folds_board(items, encoders, models, seed):
     multilabel = is_multilabel(items)
     p = {'chance': out_of_fold(items, np.zeros((len(items), 1)), 'chance', seed),
          'majority': out_of_fold(items, np.zeros((len(items), 1)), 'majority', seed),
-         'knn on pixels': out_of_fold(items, embed_items(items, 'pixels'), 'knn', seed)}
+         'knn on pixels': out_of_fold(items, 'pixels', 'knn on pixels', seed)}
     for name, encoder in encoders.items():
         x = embed_items(items, encoder)
         for model in models: p[f'{model} on {name}'] = out_of_fold(items, x, model, seed)

@@ -28,7 +28,7 @@ def test_every_model_is_a_scikit_learn_estimator(name, multilabel):
     y = np.array(['War', 'Pop', 'Art'])[x[:, :3].argmax(1)]
     if multilabel: y = (x[:, :3] > 0).astype('uint8')
     model = baseline_models(multilabel)[name]
-    assert len(cross_val_score(clone(model), x, y, cv=3)) == 3
+    assert np.isfinite(cross_val_score(clone(model), x, y, cv=3)).all()
     p = genre_proba(model.fit(x, y), x, ['Art', 'Pop', 'War'])
     assert p.shape == (90, 3) and (p >= 0).all() and (p <= 1).all()
     if not multilabel: assert np.allclose(p.sum(1), 1)
@@ -49,12 +49,15 @@ def test_a_genre_that_train_lacks_gets_nothing():
 def test_better_than_majority_and_shuffled_labels_are_not(single):
     board = score_models(single, fit_baselines(single, encoders=('colours',), models=('logistic',)))
     assert board.accuracy['logistic on colours'] > board.accuracy['majority'] + .15
-    train = (single.split == 'train').to_numpy()
-    genres = single.genres.to_numpy().copy()
-    genres[train] = genres[train][np.random.default_rng(0).permutation(train.sum())]
-    shuffled = single.assign(genres=list(genres))
-    board = score_models(shuffled, fit_baselines(shuffled, encoders=('colours',), models=('logistic',)))
-    assert board.accuracy['logistic on colours'] < .4
+    accuracies = []
+    for seed in range(4):
+        train = (single.split == 'train').to_numpy()
+        genres = single.genres.to_numpy().copy()
+        genres[train] = genres[train][np.random.default_rng(seed).permutation(train.sum())]
+        shuffled = single.assign(genres=list(genres))
+        fooled = score_models(shuffled, fit_baselines(shuffled, encoders=('colours',), models=('logistic',)))
+        accuracies.append(fooled.accuracy['logistic on colours'])
+    assert np.mean(accuracies) < board.accuracy['majority'] + .08
 
 
 def test_several_genres_use_thresholds_from_valid(several):
