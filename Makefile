@@ -5,7 +5,7 @@ READY := .venv/installed
 DATA ?= $(GENRE_FASTAI_REAL_DATA)
 export MPLBACKEND ?= Agg
 
-.PHONY: help setup demo test notebooks export readme bench clean
+.PHONY: help setup demo test notebooks export readme bench scale clean
 
 help:            ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
@@ -37,6 +37,9 @@ readme: $(READY) ## README.md from nbs/index.ipynb
 
 bench: $(READY) ## Scoreboard on real data: make bench DATA=<folder>
 	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
+
+scale: $(READY) ## Time and memory at 5,000 and 20,000 items
+	$(BIN)/python scripts/scale.py
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis

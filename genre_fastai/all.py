@@ -1,5 +1,6 @@
 "Every public name, room by room"
 from genre_fastai.core import *
+from genre_fastai.tables import *
 from genre_fastai.sources import *
 from genre_fastai.images import *
 from genre_fastai.synth import *
@@ -11,6 +12,7 @@ from genre_fastai.bodies import *
 from genre_fastai.embed import *
 from genre_fastai.report import *
 from genre_fastai.baseline_knn import *
+from genre_fastai.kernel_ridge import *
 from genre_fastai.clustering import *
 from genre_fastai.blocks import *
 from genre_fastai.models import *

@@ -22,10 +22,13 @@ from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multila
 from .embed import embed_items, make_encoder
 from .metrics import format_scores, score_table, tune_thresholds
 
-# %% ../nbs/30_baseline_knn.ipynb #7c8f3a4a
+# %% ../nbs/30_baseline_knn.ipynb #2bb5494b
 class RandomScores(ClassifierMixin, BaseEstimator):
     "Knows nothing: draws every score at random, so that its accuracy is chance"
-    def __init__(self, seed:int=0): self.seed = seed
+    def __init__(self,
+        seed:int=0, # For the draws
+    ): self.seed = seed
+
     def fit(self, x, y):
         self.multilabel_ = np.ndim(y) == 2
         self.classes_ = np.arange(y.shape[1]) if self.multilabel_ else np.unique(y)
@@ -84,11 +87,11 @@ def genre_proba(
     full[:, [vocab.index(c) for c in model.classes_]] = p
     return full
 
-# %% ../nbs/30_baseline_knn.ipynb #c17e8a45
+# %% ../nbs/30_baseline_knn.ipynb #c2a45316
 def fit_baselines(
     items:pd.DataFrame, # Items with pictures, genres and a split
     encoders=('pixels', 'colours'), # What the vectors are made by; KNN on pixels is a baseline of its own
-    models=('knn', 'logistic', 'svm', 'forest'), # Names from `baseline_models`, fitted on the vectors of each encoder but pixels
+    models=('knn', 'logistic', 'svm', 'forest'), # Names from `baseline_models`, for each encoder but pixels
     seed:int=0, # For models that draw
     cache=None, # For the vectors, see `embed_items`
 )->dict: # Name -> {'valid': (n, n_genres), 'test': (n, n_genres)} probabilities
@@ -123,8 +126,11 @@ def score_models(
     "Score on the test rows; thresholds of multi-label models come from their valid rows"
     vocab, multilabel = genre_vocab(items), is_multilabel(items)
     y = {s: genre_matrix(items[items.split == s], vocab) for s in ('valid', 'test')}
-    thresholds = {name: tune_thresholds(y['valid'], p['valid']) for name, p in probabilities.items() if 'valid' in p} if multilabel else None
-    return score_table(y['test'], {name: p['test'] for name, p in probabilities.items()}, multilabel, thresholds=thresholds, **kwargs)
+    thresholds = None
+    if multilabel:
+        thresholds = {name: tune_thresholds(y['valid'], p['valid']) for name, p in probabilities.items() if 'valid' in p}
+    on_test = {name: p['test'] for name, p in probabilities.items()}
+    return score_table(y['test'], on_test, multilabel, thresholds=thresholds, **kwargs)
 
 # %% ../nbs/30_baseline_knn.ipynb #b3d15ad3
 def out_of_fold(

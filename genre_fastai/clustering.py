@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .core import ItemsError, genre_matrix, genre_vocab
 
-# %% ../nbs/40_clustering.ipynb #710082ef
+# %% ../nbs/40_clustering.ipynb #77beb78f
 def reduced(
     x:np.ndarray, # (n, d) vectors
     n_components:int=50, # How many to keep at most
@@ -36,7 +36,7 @@ def cluster_scores(
     n_clusters:int=None, # None: as many as there are genres
     seed:int=0, # For k-means and the shuffles
 )->pd.Series: # clusters, adjusted_mutual_info, purity, purity_by_chance
-    "How well k-means groups match genres; with several genres an item, its first one stands for mutual information"
+    "How well k-means groups match genres; of several genres an item, the first one counts for mutual information"
     if len(x) != len(items): raise ValueError(f'{len(x)} vectors for {len(items)} items. Embed the same rows.')
     if items.genres.map(len).eq(0).any(): raise ItemsError('some items have no genre. clean_items drops them.')
     y, rng = genre_matrix(items), np.random.default_rng(seed)
@@ -47,15 +47,15 @@ def cluster_scores(
                       'purity': _purity(groups, y),
                       'purity_by_chance': np.mean([_purity(rng.permutation(groups), y) for _ in range(20)])}, name='value')
 
-# %% ../nbs/40_clustering.ipynb #b8a7e7e6
+# %% ../nbs/40_clustering.ipynb #182087e6
 def genre_overlap(
     x:np.ndarray, # (n, d) vectors
     items:pd.DataFrame, # Their items, with genres
     k:int=15, # Neighbours of each item
     n_shuffles:int=200, # Shuffled labels to compare with
     seed:int=0, # For the shuffles
-)->pd.DataFrame: # One row a pair: genre, other, ratio (1 = chance), chance_95 (what luck reaches in 95 % of shuffles), z, beyond_chance
-    "How much oftener than by chance genre `other` is found among the nearest neighbours of `genre`; the two ways of a pair are averaged"
+)->pd.DataFrame: # A row a pair: genre, other, ratio (1 = chance), chance_95 (95 % of shuffles stay below), z, beyond_chance
+    "How much oftener than by chance `other` is among the nearest neighbours of `genre`; a pair's two ways are averaged"
     if len(x) != len(items): raise ValueError(f'{len(x)} vectors for {len(items)} items. Embed the same rows.')
     y, vocab = genre_matrix(items).astype(np.float64), genre_vocab(items)
     if len(vocab) < 2: raise ItemsError(f'only one genre, {vocab}: nothing can overlap. Add items of another genre.')
@@ -68,9 +68,11 @@ def genre_overlap(
         return (among + among.T)/2
     rng = np.random.default_rng(seed)
     lucky = np.stack([ratios(y[rng.permutation(len(y))]) for _ in range(n_shuffles)])
-    ratio, chance, z = ratios(y), np.quantile(lucky, .95, axis=0), (ratios(y) - lucky.mean(0))/(lucky.std(0) + 1e-12)
-    table = pd.DataFrame([(vocab[i], vocab[j], ratio[i, j], chance[i, j], z[i, j]) for i in range(len(vocab)) for j in range(i, len(vocab))],
-                         columns=['genre', 'other', 'ratio', 'chance_95', 'z'])
+    ratio, chance = ratios(y), np.quantile(lucky, .95, axis=0)
+    z = (ratio - lucky.mean(0))/(lucky.std(0) + 1e-12)
+    rows, columns = np.triu_indices(len(vocab))
+    table = pd.DataFrame({'genre': np.array(vocab)[rows], 'other': np.array(vocab)[columns], 'ratio': ratio[rows, columns],
+                          'chance_95': chance[rows, columns], 'z': z[rows, columns]})
     table['beyond_chance'] = table.ratio > table.chance_95
     return table.sort_values('ratio', ascending=False, ignore_index=True)
 
@@ -81,11 +83,13 @@ def describe_overlap(
     "What the table of overlaps says, in words"
     own, pairs = overlap[overlap.genre == overlap.other], overlap[overlap.genre != overlap.other]
     found = pairs[pairs.beyond_chance].head(n)
-    first = f'{own.beyond_chance.sum()} of {len(own)} genres keep to themselves more than chance would have it, most of all {own.genre.iloc[0]} ({own.ratio.iloc[0]:.1f} times).'
+    first = (f'{own.beyond_chance.sum()} of {len(own)} genres keep to themselves more than chance would have it, '
+             f'most of all {own.genre.iloc[0]} ({own.ratio.iloc[0]:.1f} times).')
     if not len(found): return f'{first} No two genres are neighbours more often than by chance.'
-    return f'{first} Nearest to each other: ' + ', '.join(f'{r.genre} and {r.other} ({r.ratio:.1f} times chance)' for r in found.itertuples()) + '.'
+    named = ', '.join(f'{r.genre} and {r.other} ({r.ratio:.1f} times chance)' for r in found.itertuples())
+    return f'{first} Nearest to each other: {named}.'
 
-# %% ../nbs/40_clustering.ipynb #b29b1ee3
+# %% ../nbs/40_clustering.ipynb #55a311ba
 def _square(overlap):
     "The table of pairs as a symmetric matrix, and a tree over its genres"
     matrix = overlap.pivot(index='genre', columns='other', values='ratio')
@@ -107,14 +111,16 @@ def plot_overlap(
     n = len(order)
     if ax is None: ax = plt.subplots(figsize=(max(5, .34*n + 2.5),)*2, layout='constrained')[1]
     image = ax.imshow(np.log2(matrix.clip(1/8, 8)), cmap='RdBu_r', vmin=-2, vmax=2)
-    ax.set(title='How often genres are neighbours, 1 = by chance', xlabel='genre among the neighbours', ylabel='genre', xticks=range(n), yticks=range(n))
+    ax.set(title='How often genres are neighbours, 1 = by chance', xlabel='genre among the neighbours', ylabel='genre',
+           xticks=range(n), yticks=range(n))
     ax.set_xticklabels(order, rotation=90)
     ax.set_yticklabels(order)
     if n <= 15:
         for i in range(n):
             for j in range(n):
                 value = matrix.iloc[i, j]
-                ax.text(j, i, f'{value:.1f}', ha='center', va='center', fontsize=8, color='white' if abs(np.log2(max(value, 1/8))) > 1.4 else 'black')
+                colour = 'white' if abs(np.log2(max(value, 1/8))) > 1.4 else 'black'
+                ax.text(j, i, f'{value:.1f}', ha='center', va='center', fontsize=8, color=colour)
     bar = ax.figure.colorbar(image, ax=ax, shrink=.6, ticks=[-2, -1, 0, 1, 2], label='times chance')
     bar.ax.set_yticklabels(['¼', '½', '1', '2', '4'])
     return ax
@@ -126,13 +132,14 @@ def plot_genre_tree(
     "Tree of genres: those that join further left are more alike"
     matrix, tree = _square(overlap)
     if ax is None: ax = plt.subplots(figsize=(6, .28*len(matrix) + 1.2), layout='constrained')[1]
-    dendrogram(tree, orientation='right', labels=list(matrix.index), ax=ax, color_threshold=0, above_threshold_color='tab:blue')
+    dendrogram(tree, orientation='right', labels=list(matrix.index), ax=ax, color_threshold=0,
+               above_threshold_color='tab:blue')
     ax.set(title='Genres that look alike', xlabel='distance, 1 / (1 + times chance)', ylabel='genre')
     ax.tick_params(axis='y', labelsize=9)
     ax.spines[['top', 'right', 'left']].set_visible(False)
     return ax
 
-# %% ../nbs/40_clustering.ipynb #2cb06aed
+# %% ../nbs/40_clustering.ipynb #e8a66cb2
 def plot_genre_map(
     x:np.ndarray, # (n, d) vectors
     items:pd.DataFrame, # Their items, with genres; of several, the first colours the dot
@@ -150,7 +157,8 @@ def plot_genre_map(
     for i, genre in enumerate(sorted(set(first))):
         dots = flat[first == genre]
         ax.scatter(*dots.T, s=7, alpha=.45, color=colours(i % colours.N))
-        ax.text(*np.median(dots, 0), genre, ha='center', va='center', fontsize=9, weight='bold', color=colours(i % colours.N),
-                bbox=dict(boxstyle='round,pad=.15', fc='white', ec='none', alpha=.75))
-    ax.set(title=f'{len(chosen):,} covers, near each other where they look alike', xlabel='t-SNE 1', ylabel='t-SNE 2', xticks=[], yticks=[])
+        ax.text(*np.median(dots, 0), genre, ha='center', va='center', fontsize=9, weight='bold',
+                color=colours(i % colours.N), bbox=dict(boxstyle='round,pad=.15', fc='white', ec='none', alpha=.75))
+    ax.set(title=f'{len(chosen):,} covers, near each other where they look alike', xlabel='t-SNE 1', ylabel='t-SNE 2',
+           xticks=[], yticks=[])
     return ax

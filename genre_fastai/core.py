@@ -69,7 +69,7 @@ def nearest(
     close = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
     return f' Did you mean {lower[close[0]]!r}?' if close else ''
 
-# %% ../nbs/00_core.ipynb #839bc05e
+# %% ../nbs/00_core.ipynb #0f97087d
 def check_items(
     items:pd.DataFrame, # The table to check
     needs=(), # Columns that must hold a value in at least one row: 'image', 'text', 'genres', 'split'
@@ -77,13 +77,18 @@ def check_items(
 )->pd.DataFrame: # `items`, unchanged
     "Raise an `ItemsError` that names column, rows and the mend, where `items` is not an items table"
     if not isinstance(items, pd.DataFrame):
-        raise ItemsError(f'an items table is a pandas DataFrame, not {type(items).__name__}. Use read_folder, read_table or make_items.')
+        raise ItemsError(f'an items table is a pandas DataFrame, not {type(items).__name__}. '
+                         'Use read_folder, read_table or make_items.')
     missing = [c for c in ITEM_COLUMNS if c not in items]
-    if missing: raise ItemsError(f'columns {missing} are missing; found {list(items.columns)}. Use read_table or make_items to build items.')
+    if missing:
+        raise ItemsError(f'columns {missing} are missing; found {list(items.columns)}. '
+                         'Use read_table or make_items to build items.')
     if not len(items): raise ItemsError('the items table has no rows. Check the folder or table that it was read from.')
-    def fail(what, bad, mend): raise ItemsError(f'{what} in {int(bad.sum())} of {len(items)} rows: {some(items.item_id[bad])}. {mend}')
+    def fail(what, bad, mend):
+        raise ItemsError(f'{what} in {int(bad.sum())} of {len(items)} rows: {some(items.item_id[bad])}. {mend}')
     for bad, what, mend in [
-        (items.item_id.map(lambda i: not isinstance(i, str) or not i), 'item_id is not a filled string', 'Give every row a string of its own.'),
+        (items.item_id.map(lambda i: not isinstance(i, str) or not i),
+         'item_id is not a filled string', 'Give every row a string of its own.'),
         (items.item_id.duplicated(keep=False), 'item_id is repeated', 'Make them unique, e.g. by reading with read_table.'),
         (items.genres.map(lambda g: not isinstance(g, list) or not all(isinstance(x, str) and x.strip() for x in g)),
          'genres is not a list of names', "Write ['Drama', 'War'], or [] for none; parse_genres makes lists from strings."),
@@ -92,7 +97,7 @@ def check_items(
         if bad.any(): fail(what, bad, mend)
     for column in ([needs] if isinstance(needs, str) else needs):
         empty = items.genres.map(len).eq(0) if column == 'genres' else items[column].isna()
-        mend = {'genres': 'clean_items drops rows without a genre.', 'split': 'split_items sets it.'}.get(column, 'clean_items drops such rows.')
+        mend = 'split_items sets it.' if column == 'split' else 'clean_items drops such rows.'
         if empty.all(): raise ItemsError(f'column {column!r} is empty in all {len(items)} rows. ' + (
             'Set it first: items = split_items(items).' if column == 'split' else 'Check how the items were read.'))
         if every and empty.any(): fail(f'{column} is empty', empty, mend)
@@ -138,7 +143,7 @@ def paths_by_genre(
     pairs = items[['genres', 'image']].explode('genres').dropna()
     return pairs.groupby('genres')['image'].apply(list).to_dict()
 
-# %% ../nbs/00_core.ipynb #bd1734c3
+# %% ../nbs/00_core.ipynb #36e98b25
 class Report:
     "What was done to the rows of a table, and why: nothing is dropped or changed without an entry"
     columns = ['item_id', 'action', 'reason', 'detail']
@@ -155,7 +160,8 @@ class Report:
         detail=None, # Particulars: one string for all, or one an item
     ):
         "Enter one row for each of `item_ids`"
-        if action not in ('dropped', 'changed', 'noted'): raise ValueError(f"action is {action!r}; use 'dropped', 'changed' or 'noted'.")
+        if action not in ('dropped', 'changed', 'noted'):
+            raise ValueError(f"action is {action!r}; use 'dropped', 'changed' or 'noted'.")
         item_ids = list(item_ids)
         details = [detail]*len(item_ids) if detail is None or isinstance(detail, str) else list(detail)
         self.entries += [dict(zip(self.columns, (i, action, reason, d))) for i, d in zip(item_ids, details, strict=True)]
@@ -188,7 +194,7 @@ class Report:
 
     __repr__ = __str__
 
-# %% ../nbs/00_core.ipynb #3327bf42
+# %% ../nbs/00_core.ipynb #e4f28099
 @contextlib.contextmanager
 def atomic_path(
     path, # Where the finished file shall stand
@@ -224,14 +230,16 @@ def restore_lists(
     "Parquet gives list columns back as arrays: make them lists"
     for name in table.columns:
         if table[name].map(lambda v: isinstance(v, np.ndarray)).any():
-            table[name] = pd.Series([v.tolist() if isinstance(v, np.ndarray) else v for v in table[name]], dtype=object, index=table.index)
+            lists = [v.tolist() if isinstance(v, np.ndarray) else v for v in table[name]]
+            table[name] = pd.Series(lists, dtype=object, index=table.index)
     return table
 
 def load_items(
     path, # A file written by `save_items`
 )->pd.DataFrame: # Items
     "Read items from Parquet"
-    if not Path(path).is_file(): raise ItemsError(f'no file {str(path)!r}. Write one with save_items, or read your data with read_table.')
+    if not Path(path).is_file():
+        raise ItemsError(f'no file {str(path)!r}. Write one with save_items, or read your data with read_table.')
     return check_items(restore_lists(pd.read_parquet(path)))
 
 def load_report(
@@ -256,7 +264,7 @@ def rng_for(
     "A random generator for `parts`: the same whatever was drawn before"
     return np.random.default_rng(stable_hash(seed, *parts))
 
-# %% ../nbs/00_core.ipynb #414261ed
+# %% ../nbs/00_core.ipynb #b9563dff
 def cache_folder()->Path: # `GENRE_FASTAI_CACHE`, or the user's cache folder
     "Where slow work is remembered; may be deleted at any time"
     return Path(os.environ.get('GENRE_FASTAI_CACHE') or user_cache_dir('genre_fastai'))
@@ -272,7 +280,8 @@ class DiskCache:
     ):
         self.path, self.max_bytes, self._local = Path(path), max_bytes, threading.local()
         try: self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise CacheError(f'cache {self.path}: {e}. Set GENRE_FASTAI_CACHE to a folder that can be written.') from e
+        except OSError as e:
+            raise CacheError(f'cache {self.path}: {e}. Set GENRE_FASTAI_CACHE to a folder that can be written.') from e
 
     def __reduce__(self): return DiskCache, (self.path, self.max_bytes)  # worker processes open the file anew
 
@@ -288,7 +297,8 @@ class DiskCache:
                 self._local.connection, self._local.pid = connection, os.getpid()
             with self._local.connection as connection: yield connection
         except sqlite3.Error as e:
-            raise CacheError(f'cache {self.path}: {e}. Free some disk space, delete the file, or set GENRE_FASTAI_CACHE to another folder.') from e
+            raise CacheError(f'cache {self.path}: {e}. Free some disk space, delete the file, '
+                             'or set GENRE_FASTAI_CACHE to another folder.') from e
 
     def get_many(self,
         keys, # Keys
@@ -299,7 +309,8 @@ class DiskCache:
             part = keys[start:start+500]
             marks = ','.join('?'*len(part))
             with self._connection() as connection:
-                found.update(connection.execute(f'SELECT key, value FROM entries WHERE key IN ({marks})', part).fetchall())
+                rows = connection.execute(f'SELECT key, value FROM entries WHERE key IN ({marks})', part)
+                found.update(rows.fetchall())
                 connection.execute(f'UPDATE entries SET used = ? WHERE key IN ({marks})', [time.time(), *part])
         return found
 
@@ -308,32 +319,37 @@ class DiskCache:
     ):
         "Add `entries` in one step: all of them are stored, or none"
         with self._connection() as connection:
-            connection.executemany('INSERT OR REPLACE INTO entries VALUES (?, ?, ?)', [(k, v, time.time()) for k, v in entries.items()])
+            rows = [(k, v, time.time()) for k, v in entries.items()]
+            connection.executemany('INSERT OR REPLACE INTO entries VALUES (?, ?, ?)', rows)
         if self.n_bytes > self.max_bytes: self._forget()
 
     def _forget(self):
         with self._connection() as connection:
-            sizes = connection.execute('SELECT key, length(value) FROM entries ORDER BY used DESC, rowid DESC').fetchall()
+            latest = 'SELECT key, length(value) FROM entries ORDER BY used DESC, rowid DESC'
+            sizes = connection.execute(latest).fetchall()
             total = np.cumsum([size for _, size in sizes])
-            connection.executemany('DELETE FROM entries WHERE key = ?', [(k,) for (k, _), t in zip(sizes, total) if t > .9*self.max_bytes])
+            old = [(k,) for (k, _), t in zip(sizes, total) if t > .9*self.max_bytes]
+            connection.executemany('DELETE FROM entries WHERE key = ?', old)
         with self._connection() as connection: connection.execute('PRAGMA incremental_vacuum')
 
     @property
     def n_bytes(self)->int: # Bytes of all values
         "Size of what is remembered"
-        with self._connection() as connection: return connection.execute('SELECT coalesce(sum(length(value)), 0) FROM entries').fetchone()[0]
+        with self._connection() as connection:
+            return connection.execute('SELECT coalesce(sum(length(value)), 0) FROM entries').fetchone()[0]
 
     def __len__(self):
         with self._connection() as connection: return connection.execute('SELECT count(*) FROM entries').fetchone()[0]
 
-# %% ../nbs/00_core.ipynb #45a2032b
+# %% ../nbs/00_core.ipynb #19450856
 def environment()->dict: # Names and versions that a result depends on
     "Machine, Python and package versions, for the record of a run"
     packages = ['fastai', 'torch', 'timm', 'transformers', 'scikit-learn', 'pandas', 'numpy', 'Pillow', 'genre_fastai']
     versions = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError): versions[name] = metadata.version(name)
-    return {'machine': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores', 'python': platform.python_version(), **versions}
+    machine = f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores'
+    return {'machine': machine, 'python': platform.python_version(), **versions}
 
 def start_run(
     folder, # Where the run's files go
@@ -344,7 +360,9 @@ def start_run(
     folder = Path(folder)
     record = folder/'run.json'
     if record.exists() and not overwrite:
-        raise FileExistsError(f'{str(folder)!r} already holds a run of {json.loads(record.read_text())["started"]}. Name another folder, or pass overwrite=True.')
+        started = json.loads(record.read_text())['started']
+        raise FileExistsError(f'{str(folder)!r} already holds a run of {started}. '
+                              'Name another folder, or pass overwrite=True.')
     facts = {'started': time.strftime('%Y-%m-%d %H:%M:%S'), **facts, 'environment': environment()}
     with atomic_path(record) as temporary: temporary.write_text(json.dumps(facts, indent=2, default=str))
     return folder

@@ -17,16 +17,17 @@ from .core import ItemsError, check_items, genre_counts, make_items, stable_hash
 from .metrics import genre_scores
 from .models import body_and_head, genre_net
 
-# %% ../nbs/45_learner.ipynb #89be3031
+# %% ../nbs/45_learner.ipynb #4a8d221f
 def class_weights(
     dls:DataLoaders, # From one of our blocks
-)->torch.Tensor: # (n_genres,) float32: single-label: n / (n_genres * count); multi-label: sqrt of negatives a positive, for `pos_weight`
+)->torch.Tensor: # (n_genres,) float32: n / (n_genres * count); multi-label: sqrt(negatives / positives), a `pos_weight`
     "Weights of genres from the training rows"
     genres = dls.train.items.genres
     counts = genres.explode().value_counts().reindex(list(dls.vocab)).to_numpy(dtype=float)
     if np.isnan(counts).any():
         absent = [g for g, c in zip(dls.vocab, counts) if np.isnan(c)]
-        raise ItemsError(f'genres {absent} have no item in train. Merge or drop them: merge_genres(items, min_count=5), then split_items.')
+        raise ItemsError(f'genres {absent} have no item in train. '
+                         'Merge or drop them: merge_genres(items, min_count=5), then split_items.')
     weights = np.sqrt((len(genres) - counts)/counts) if _is_multilabel(dls) else len(genres)/(len(counts)*counts)
     return torch.tensor(weights, dtype=torch.float32)
 
@@ -44,7 +45,7 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #6d70b181
+# %% ../nbs/45_learner.ipynb #fa8ab928
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map']
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
@@ -67,10 +68,11 @@ def genre_learner(
     if body_weights and not any(isinstance(f, Normalize) for f in dls.after_batch.fs):
         dls.add_tfms([Normalize.from_stats(body_weights.mean, body_weights.std)], 'after_batch')
     weight = class_weights(dls).to(dls.device) if weigh_genres else None
-    if loss_func is None: loss_func = BCEWithLogitsLossFlat(pos_weight=weight) if multilabel else CrossEntropyLossFlat(weight=weight)
+    if loss_func is None:
+        loss_func = BCEWithLogitsLossFlat(pos_weight=weight) if multilabel else CrossEntropyLossFlat(weight=weight)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
-    learn = Learner(dls, model, loss_func=loss_func, splitter=body_and_head, metrics=metrics, cbs=[EpochSeed(seed), *cbs],
-                    model_dir=Path(tempfile.gettempdir())/'genre_fastai', **kwargs)
+    learn = Learner(dls, model, loss_func=loss_func, splitter=body_and_head, metrics=metrics,
+                    cbs=[EpochSeed(seed), *cbs], model_dir=Path(tempfile.gettempdir())/'genre_fastai', **kwargs)
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn
 

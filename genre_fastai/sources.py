@@ -4,29 +4,23 @@
 
 # %% auto #0
 __all__ = ['LABEL_FORMS', 'list_files', 'read_folder', 'parse_genres', 'guess_separator', 'is_genre', 'guess_label_form',
-           'parse_label', 'mend_text', 'split_records', 'column_profile', 'align_fields', 'read_raw', 'find_images',
-           'read_table', 'mend_counts']
+           'parse_label', 'find_images', 'read_table', 'mend_counts']
 
-# %% ../nbs/02_sources.ipynb #10929dec
-import ast, csv, gzip, itertools, json, os, re, warnings, zlib
+# %% ../nbs/02_sources.ipynb #ebd9d69c
+import ast, itertools, json, os, re, warnings
 from collections import Counter
 from pathlib import Path
 
-import ftfy, ftfy.bad_codecs
-import numpy as np, pandas as pd, pyarrow as pa
+import numpy as np, pandas as pd
 
-from .core import ItemsError, ITEM_COLUMNS, SPLITS, make_items, nearest, restore_lists, some
+from .core import ItemsError, ITEM_COLUMNS, SPLITS, make_items, nearest, some
+from .tables import is_number, nearest_file, number_repeats, read_raw, some_columns
 
-# %% ../nbs/02_sources.ipynb #aae93d27
-def _beside(path):
-    "What `path` may have been meant to be: the nearest name in the same folder"
-    try: return nearest(path.name, sorted(os.listdir(path.absolute().parent)))
-    except OSError: return ''
-
+# %% ../nbs/02_sources.ipynb #98d81eaf
 def _require_folder(path, what):
     path = Path(path)
     if path.is_file(): raise ItemsError(f'{what} {str(path)!r} is a file. Tables are read with read_table.')
-    if not path.is_dir(): raise ItemsError(f'{what} {str(path)!r} does not exist.{_beside(path)} Check the name.')
+    if not path.is_dir(): raise ItemsError(f'{what} {str(path)!r} does not exist.{nearest_file(path)} Check the name.')
     return path
 
 def list_files(
@@ -43,7 +37,7 @@ def list_files(
         found += [(inner/f).as_posix() for f in files if not f.startswith('.')]
     return sorted(found)
 
-# %% ../nbs/02_sources.ipynb #2fdee80a
+# %% ../nbs/02_sources.ipynb #6048417f
 _SPLIT_FOLDERS = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
                   'test': 'test', 'testing': 'test'}
 _LAYOUT = 'Sort the pictures into one sub-folder a genre, e.g. covers/Jazz/1.jpg and covers/Rock/2.jpg'
@@ -51,7 +45,7 @@ _LAYOUT = 'Sort the pictures into one sub-folder a genre, e.g. covers/Jazz/1.jpg
 def read_folder(
     path, # A folder with one sub-folder a genre
 )->pd.DataFrame: # Items; `item_id` is the path relative to the folder
-    "Read pictures sorted into one folder a genre; raises `ItemsError` where there is no file, no sub-folder or only one genre"
+    "Read pictures sorted into one folder a genre; raises `ItemsError` if there are no files, or fewer than two genres"
     path = _require_folder(path, 'folder')
     files = list_files(path)
     if not files: raise ItemsError(f'folder {str(path)!r} holds no files. {_LAYOUT}.')
@@ -62,32 +56,24 @@ def read_folder(
     genres = [[_sound_name(p[depth].strip())] if len(p) > depth + 1 else [] for p in parts]
     found = sorted({g[0] for g in genres if g})
     where = f'folder {str(path)!r}'
-    if not found: raise ItemsError(f'{where} has files but no sub-folders: {some(files)}. {_LAYOUT}, or use read_table.')
-    if len(found) == 1: raise ItemsError(f'{where} holds only one genre, {found[0]!r}; two are needed at least. {_LAYOUT}.')
+    if not found:
+        raise ItemsError(f'{where} has files but no sub-folders: {some(files)}. {_LAYOUT}, or use read_table.')
+    if len(found) == 1:
+        raise ItemsError(f'{where} holds only one genre, {found[0]!r}; two are needed at least. {_LAYOUT}.')
     empty = sorted(f.name for f in path.iterdir() if f.is_dir() and not f.name.startswith('.') and f.name not in tops)
-    if empty: warnings.warn(f'{len(empty)} sub-folders of {where} hold no files: {some(empty)}. They give no items.', stacklevel=2)
+    if empty:
+        warnings.warn(f'{len(empty)} sub-folders of {where} hold no files: {some(empty)}. They give no items.',
+                      stacklevel=2)
     ids = [_sound_name(name) for name in files]
     sound = [i == name for i, name in zip(ids, files)]
     splits = [_SPLIT_FOLDERS[p[0].lower()] if len(p) > 1 else None for p in parts] if has_splits else None
-    return make_items(item_id=_unique(ids)[0], genres=genres, split=splits,
+    return make_items(item_id=number_repeats(ids)[0], genres=genres, split=splits,
                       image=[str(path/name) if ok else None for name, ok in zip(files, sound)],
                       mended=[None if ok else 'file name is not UTF-8: rename the file' for ok in sound])
 
 def _sound_name(name):
     "A file name that can be stored: bytes that are no UTF-8 become question marks"
     return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
-
-def _unique(ids):
-    "`ids` with '#2', '#3' ... at the second, third ... of the same name, and which ones were changed"
-    taken, count, out = set(ids), Counter(), []
-    for i in ids:
-        count[i] += 1
-        if count[i] == 1: name = i
-        else:
-            while (name := f'{i}#{count[i]}') in taken: count[i] += 1
-            taken.add(name)
-        out.append(name)
-    return out, [a != b for a, b in zip(ids, out)]
 
 # %% ../nbs/02_sources.ipynb #44b0e40e
 def parse_genres(
@@ -159,7 +145,7 @@ def is_genre(
     "Does `name` name a genre?"
     return any(map(str.isalnum, name)) and name.strip().lower() not in _NO_GENRE
 
-# %% ../nbs/02_sources.ipynb #cf49b1e0
+# %% ../nbs/02_sources.ipynb #67050ab6
 LABEL_FORMS = ['string', 'delimited', 'list', 'dicts', 'paths', 'onehot']
 
 def guess_label_form(
@@ -174,7 +160,8 @@ def guess_label_form(
         for s in spelt[:1000]:
             try: literals.append(_literal(s))
             except ValueError: pass
-        if any(isinstance(x, dict) for v in literals for x in (v if isinstance(v, (list, tuple)) else [v])): return 'dicts'
+        members = [x for v in literals for x in (v if isinstance(v, (list, tuple)) else [v])]
+        if any(isinstance(x, dict) for x in members): return 'dicts'
         if spelt or any(isinstance(v, (list, tuple, set)) for v in literals): return 'list'
     if any(re.search(r'\S\s*>\s*\S', s) for s in strings): return 'paths'
     return 'delimited' if guess_separator(strings) else 'string'
@@ -205,282 +192,21 @@ def parse_label(
     except ValueError as e:
         raise ItemsError(f'{_as_text(value)[:60]!r} cannot be read as {form!r}: {e}. Use one of {LABEL_FORMS}.') from e
 
-# %% ../nbs/02_sources.ipynb #ab0ae410
-_CP1252, _TWICE = 'not UTF-8, read as cp1252', 'double encoding mended'
-_NUL, _BROKEN = 'NUL characters removed', 'broken characters replaced'
-
-def _is_storable(s):
-    "No bytes that were not UTF-8, and no half characters?"
-    try: return s.encode() is not None
-    except UnicodeEncodeError: return False
-
-def _line_as_cp1252(line):
-    if _is_storable(line): return line
-    try: return line.encode('utf-8', 'surrogateescape').decode('sloppy-windows-1252')
-    except UnicodeEncodeError: return line      # half a character from a JSON escape
-
-def mend_text(
-    s:str, # A string, with bytes that are no UTF-8 as Python's 'surrogateescape' keeps them
-)->tuple[str, list[str]]: # The string, and what was mended
-    "Put right what is wrong with the characters of `s`"
-    if s.isascii() and '\0' not in s: return s, []
-    kinds = []
-    def step(new, kind):
-        if new != s: kinds.append(kind)
-        return new
-    if '\0' in s: s = step(s.replace('\0', ''), _NUL)
-    if not _is_storable(s):
-        s = step('\n'.join(map(_line_as_cp1252, s.split('\n'))), _CP1252)
-        s = step(s.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace'), _BROKEN)
-    return step(ftfy.fix_encoding(s), _TWICE), kinds
-
-def _mend(value):
-    "`mend_text` for strings, wherever they sit in lists and dicts"
-    if isinstance(value, str): return mend_text(value)
-    if not isinstance(value, (list, dict)): return value, []
-    kinds = []
-    def keep(x):
-        x, new = _mend(x)
-        kinds.extend(new)
-        return x
-    mended = {keep(k): keep(v) for k, v in value.items()} if isinstance(value, dict) else [keep(v) for v in value]
-    return mended, kinds
-
-# %% ../nbs/02_sources.ipynb #26da16b8
-_QUOTES = 'quotes out of balance, read as text'
-
-def _strict_record(lines, start, stop, delimiter, escape=None):
-    "Fields of the record that begins in line `start`, and the line after it; `None` where quotes are wrong before line `stop`"
-    text = (lines[i] + '\n' for i in range(start, stop))
-    reader = csv.reader(text, delimiter=delimiter, strict=True, escapechar=escape)
-    try: return next(reader), start + reader.line_num
-    except (csv.Error, StopIteration): return None
-
-def _loose_record(line, delimiter, n):
-    "Fields of one line, its quotes taken as text; a quote ends a field only before a delimiter, if that gives `n` fields"
-    if len(line) < 20_000:
-        d = re.escape(delimiter)
-        fields = [a or b for a, b in re.findall(rf'(?:^|{d})(?:"(.*?)"(?={d}|$)|([^{d}]*))', line)]
-        if len(fields) == n: return fields
-    return line.split(delimiter)
-
-def split_records(
-    text:str, # Delimited text
-    delimiter:str=',', # Between two fields
-    n_fields:int=None, # Fields of a sound record; `None`: as many as the first one has
-)->tuple[list, list]: # Lists of fields, one a record, and for each a list of what was mended
-    "Split text into records, so that a stray quote costs one line at most; lines without any character are no records"
-    lines = text.split('\n') if '\n' in text else text.split('\r')
-    tight = re.compile(re.escape(delimiter) + '(?! )')      # in prose, a blank follows the comma
-    records, notes, i, span = [], [], 0, 2000
-    while i < len(lines):
-        line, note, found = lines[i].removesuffix('\r'), [], None
-        if not line.strip(' '):
-            i += 1
-            continue
-        if '"' not in line: found = line.split(delimiter), i + 1
-        else:
-            stop = min(i + span, len(lines))
-            for escape in [None, '\\'] if '\\"' in line else [None]:
-                found = found or _strict_record(lines, i, stop, delimiter, escape)
-            if found is None and stop == i + span: span = max(20, span//2)    # looks less far each time: time stays linear
-            if found and (n_fields or 1) > 1 and found[1] > i + 1:
-                whole = [len(tight.findall(l)) == n_fields - 1 for l in lines[i:found[1]]]
-                if all(whole) or (any(whole[1:]) and len(found[0]) != n_fields): found = None
-            if found is None: found, note = (_loose_record(line, delimiter, n_fields), i + 1), [_QUOTES]
-        fields, i = found
-        n_fields = n_fields or len(fields)
-        records.append(fields)
-        notes.append(note)
-    return records, notes
-
-# %% ../nbs/02_sources.ipynb #94ccaaee
-_NUMBER = re.compile(r'[+-]?(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][+-]?\d{1,3})?')
-
-_KINDS = ('empty', 'number', 'word', 'text')
-
-def _kind(s):
-    s = s.strip()
-    return 'empty' if not s else 'number' if _NUMBER.fullmatch(s) else 'text' if ' ' in s else 'word'
-
-def column_profile(
-    rows, # Rows of equal length, each a list of strings
-)->list[tuple]: # For each column: cost of each kind of value, middle and spread of log(1 + length)
-    "What the columns of sound rows look like"
-    profile = []
-    for values in zip(*rows):
-        count, logs = Counter(map(_kind, values)), np.log1p([len(v) for v in values])
-        cost = {k: -np.log((count[k] + .5)/(len(values) + 2)) for k in _KINDS}
-        profile.append((cost, np.median(logs), max(.3, np.median(np.abs(logs - np.median(logs))))))
-    return profile
-
-def align_fields(
-    fields:list, # Too many of them
-    profile:list, # From `column_profile`
-    delimiter:str=',', # What is put back between glued fields
-)->list[str]: # As many as `profile` has columns
-    "Glue neighbours together so that columns look as they do elsewhere (dynamic programming over where each column ends)"
-    n, m = len(fields), len(profile)
-    if n*n*m > 5_000_000:                       # hopeless rows get a quick answer: the longest column takes the surplus
-        wide = int(np.argmax([middle for _, middle, _ in profile]))
-        return fields[:wide] + [delimiter.join(fields[wide:wide+n-m+1])] + fields[wide+n-m+1:]
-    spaced = np.array([f[:1] == ' ' for f in fields])
-    ends = np.concatenate([[0], np.cumsum([len(f) + 1 for f in fields])])
-    tight = np.concatenate([[0], np.cumsum(~spaced)])
-    start, end = np.arange(n)[:, None], np.arange(n + 1)[None]      # a column holds fields[start:end]
-    length = np.log1p(np.maximum(ends[end] - ends[start] - 1, 0))
-    glue = np.where(end > start, tight[end] - tight[start + 1] + 2.*spaced[:, None], np.inf)
-    kinds, single = [_kind(f) for f in fields], (np.arange(n), np.arange(n) + 1)
-    best, back = np.concatenate([[0], np.full(n, np.inf)]), []
-    for cost, middle, spread in profile:
-        looks = np.full((n, n + 1), cost['text'])
-        looks[single] = [cost[k] for k in kinds]
-        total = best[:n, None] + glue + looks + np.minimum(np.abs(length - middle)/spread, 20)
-        back.append(total.argmin(0))
-        best = total.min(0)
-    cuts = [n]
-    for b in reversed(back): cuts.append(int(b[cuts[-1]]))
-    return [delimiter.join(fields[a:b]) for a, b in itertools.pairwise(reversed(cuts))]
-
-# %% ../nbs/02_sources.ipynb #985795dd
-_TEXT_SUFFIXES = ['.csv', '.tsv', '.tab', '.txt', '.json', '.jsonl', '.ndjson']
-_SUFFIXES = _TEXT_SUFFIXES + [s + '.gz' for s in _TEXT_SUFFIXES] + ['.parquet', '.pq']
-_MANY, _FEW = 'too many fields, joined', 'too few fields, filled up'
-
-def _shown(names): return some([str(name)[:60] for name in names], 40)
-
-def _columns(frame): return f'Columns are {_shown(frame.columns)}.'
-
-def _column_names(names):
-    "Column names, mended, each once: nameless ones are numbered"
-    names = [mend_text(str(name))[0].strip() or f'column_{i}' for i, name in enumerate(names)]
-    return _unique(names)[0]
-
-def _delimited_frame(text, path, tabs, names):
-    "Rows of a delimited file as columns of strings, and notes"
-    first = re.search(r'[^\r\n ][^\r\n]*', text)
-    outside = re.sub(r'"[^"]*"', '', first[0] if first else '')
-    def fit(d): return -abs(outside.count(d) + 1 - len(names)) if names else outside.count(d)
-    delimiter = '\t' if tabs else max(',;\t|', key=fit)
-    records, notes = split_records(text, delimiter, len(names) if names else None)
-    if records and (names is None or records[0] == names): header, records, notes = records[0], records[1:], notes[1:]
-    else: header = names
-    if not records: raise ItemsError(f'table {path!r} holds no rows. Check the file.')
-    n = len(header)
-    while not names and n > 1 and not header[n-1].strip() and not any(r[n-1].strip() for r in records if len(r) >= n):
-        n -= 1                                   # the line ends with a delimiter too many
-    header = header[:n]
-    for i, fields in enumerate(records):
-        while len(fields) > n and not fields[-1].strip(): fields = fields[:-1]
-        records[i] = fields
-    counts = Counter(map(len, records))
-    usual = counts.most_common(1)[0][0]
-    if not counts[n] or (names and usual != n):
-        hint = 'Give one name a column.' if names else 'Mend the first line, or pass names=[...] if the file has no header row.'
-        raise ItemsError(f'table {path!r} has {usual} fields in most rows, but {n} column names: {_shown(header)}. {hint}')
-    profile = column_profile([r for r in records if len(r) == n][:2000]) if max(counts) > n else None
-    for i, fields in enumerate(records):
-        if len(fields) > n:
-            records[i] = fields = [f.strip(' ') for f in align_fields(fields, profile, delimiter)]
-            notes[i].append(_MANY)
-        if notes[i]: records[i] = [f[1:-1] if f.count('"') == 2 and f[0] == f[-1] == '"' else f for f in fields]
-        if len(fields) < n:
-            records[i] = fields + [None]*(n - len(fields))
-            notes[i].append(_FEW)
-    return pd.DataFrame(records, columns=_column_names(header), dtype=object), notes
-
-def _try_json(s):
-    try: return json.loads(s)
-    except (ValueError, RecursionError): return None
-
-def _json_records(data, path):
-    "Records of a JSON object: columns of values, records under their ids, one list of records, or a record"
-    inner = list(data.values())
-    lists, dicts = [v for v in inner if isinstance(v, list)], [v for v in inner if isinstance(v, dict)]
-    if len(lists) == 1 and lists[0] and all(isinstance(x, dict) for x in lists[0]): return lists[0]
-    if inner and len(lists) == len(inner):
-        lengths = {k[:60]: len(v) for k, v in data.items()}
-        if len(set(lengths.values())) == 1: return [dict(zip(data, row)) for row in zip(*inner)]
-        raise ItemsError(f'columns of table {path!r} differ in length: {lengths}. Give one value a row.')
-    if not inner or len(dicts) < len(inner): return [data]
-    keys = list(dict.fromkeys(k for v in inner for k in v))
-    if all(k.isdigit() for k in keys): return [{c: data[c].get(k) for c in data} for k in keys]
-    return [{'id': k, **v} for k, v in data.items()]
-
-def _json_rows(text, path, by_line):
-    "Records of a JSON file, or of one with a JSON value a line; what is no record is a dict with nothing in it"
-    data = None if by_line else _try_json(text)
-    if isinstance(data, dict): data = _json_records(data, path)
-    if not isinstance(data, list): data = [_try_json(line) for line in text.split('\n') if line.strip()]
-    is_record = [isinstance(r, dict) for r in data]
-    if not any(is_record):
-        raise ItemsError(f'table {path!r} holds no JSON records. Write a list of {{"column": value}}, or one a line.')
-    notes = [[] if ok else ['not a record: left empty'] for ok in is_record]
-    return [r if ok else {} for r, ok in zip(data, is_record)], notes
-
-def _read_text(path):
-    "Text of a file; bytes that are no UTF-8 are kept as 'surrogateescape' does"
-    try: data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == '.gz' else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as e:
-        raise ItemsError(f'table {str(path)!r} cannot be read: {e}. Unpack it by hand, or fetch it again.') from e
-    if data[:2] in (b'\xff\xfe', b'\xfe\xff'): return data.decode('utf-16', 'replace')
-    return data.decode('utf-8', 'surrogateescape').removeprefix('\ufeff')
-
-def _require_table(path):
-    path = Path(path)
-    where, name = f'table {str(path)!r}', path.name.lower()
-    if path.is_dir(): raise ItemsError(f'{where} is a folder. One with a sub-folder a genre is read with read_folder.')
-    if not path.is_file(): raise ItemsError(f'{where} does not exist.{_beside(path)} Check the name.')
-    if not name.endswith(tuple(_SUFFIXES)): raise ItemsError(f'{where} has an unknown ending. Use {some(_SUFFIXES, 20)}.')
-    return path, name.removesuffix('.gz').rsplit('.', 1)[1]
-
-def read_raw(
-    path, # A .csv, .tsv, .json, .jsonl or .parquet file; the text ones also with .gz
-    names:list=None, # Column names, for delimited text without a header row
-)->tuple[pd.DataFrame, list]: # Columns as they stand, None where a value is missing; for each row a list of what was mended
-    "Read a table, every record a row; raises `ItemsError` where there is none"
-    path, suffix = _require_table(path)
-    names = None if names is None else [str(n) for n in names]
-    if suffix in ('parquet', 'pq'):
-        try: frame = pd.read_parquet(path)
-        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, NotImplementedError) as e:
-            reason = ' '.join(str(e).split())[:200]
-            raise ItemsError(f'table {str(path)!r} cannot be read as Parquet: {reason}. Write or fetch it again.') from e
-        if frame.index.name: frame = frame.reset_index()
-        notes = [[] for _ in range(len(frame))]
-    else:
-        text = _read_text(path)
-        if not text.strip(' \r\n\t\0'): raise ItemsError(f'table {str(path)!r} is empty. Check the file.')
-        if suffix in ('json', 'jsonl', 'ndjson'):
-            rows, notes = _json_rows(text, str(path), suffix != 'json')
-            columns = list(dict.fromkeys(k for r in rows for k in r))
-            frame = pd.DataFrame({c: pd.Series([r.get(c) for r in rows], dtype=object) for c in columns})
-        else: frame, notes = _delimited_frame(text, str(path), suffix in ('tsv', 'tab'), names)
-    if not len(frame) or not len(frame.columns): raise ItemsError(f'table {str(path)!r} holds no rows. Check the file.')
-    frame.columns = _column_names(frame.columns)
-    frame = restore_lists(frame.reset_index(drop=True).astype(object))
-    frame = frame.where(frame.notna(), None)
-    for name in frame:
-        mended = [_mend(v) for v in frame[name]]
-        if any(kinds for _, kinds in mended):
-            frame[name] = pd.Series([v for v, _ in mended], dtype=object)
-            for note, (_, kinds) in zip(notes, mended): note += kinds
-    return frame, notes
-
-# %% ../nbs/02_sources.ipynb #f0a93a7a
+# %% ../nbs/02_sources.ipynb #33d67763
 _PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.jfif', '.avif')
 
 def find_images(
     values, # Names or ids of pictures, None where there is none
     folder, # Where the pictures are, in sub-folders or not
 )->tuple[list, list]: # Paths, None where there is none or no file was found, and for each a note or None
-    "The files in `folder` that `values` speak of: named exactly, or else with another case, another ending or another folder"
+    "The files in `folder` that `values` speak of: of that very name, or else with another case, ending or folder"
     folder = _require_folder(folder, 'image folder')
     index = {}
     for name in list_files(folder):
         stem = os.path.splitext(name)[0] if name.lower().endswith(_PICTURES) else name
         low, stem = name.lower(), stem.lower()
-        for key in {name, low, stem, low.rsplit('/', 1)[-1], stem.rsplit('/', 1)[-1]}: index.setdefault(key, []).append(name)
+        for key in {name, low, stem, low.rsplit('/', 1)[-1], stem.rsplit('/', 1)[-1]}:
+            index.setdefault(key, []).append(name)
     def look_up(value):
         value = _as_text(value).strip()
         if not value or value.lower() in ('n/a', 'nan', r'\n'): return None, None
@@ -497,11 +223,12 @@ def find_images(
     found = [look_up(v) for v in values]
     return [path for path, _ in found], [note for _, note in found]
 
-# %% ../nbs/02_sources.ipynb #d42b8753
+# %% ../nbs/02_sources.ipynb #6928b991
 _USUAL = {
-    'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc universalproductcode',
-    'image_col': 'image imagepath imagefile imagename img poster posterpath posterfile cover coverpath coverfile picture '
-                 'file filename filepath',
+    'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc '
+              'universalproductcode',
+    'image_col': 'image imagepath imagefile imagename img poster posterpath posterfile cover coverpath coverfile '
+                 'picture file filename filepath',
     'text_cols': 'text overview plot plotsummary synopsis description productdescription summary storyline blurb',
     'genre_col': 'genres genre category categories label labels shelf shelves'}
 
@@ -518,10 +245,13 @@ def _pick(frame, what):
         raise ItemsError(f'columns {some(found)} could all be meant. Name one, e.g. {example}.')
     return found[0] if found else None
 
+def _columns(frame): return f'Columns are {some_columns(frame.columns)}.'
+
 def _require_column(frame, name, what):
     if name in frame.columns: return name
     near = nearest(name, frame.columns)
-    raise ItemsError(f'{what}: no column {name!r}.{near} {_columns(frame)} If the file has no header row, pass names=[...].')
+    raise ItemsError(f'{what}: no column {name!r}.{near} {_columns(frame)} '
+                     'If the file has no header row, pass names=[...].')
 
 def _looks_onehot(values):
     return {_flag(v) for v in values} - {''} <= {'0', '1'}
@@ -538,7 +268,8 @@ def _onehot_genres(frame, columns, notes):
         cells = [_flag(v) for v in frame[name]]
         odd = [c for c in cells if c not in _YES and c not in _NO]
         if odd:
-            raise ItemsError(f'genre_cols: column {name!r} should hold ones and zeros, but has {some(dict.fromkeys(odd))}. '
+            raise ItemsError(f'genre_cols: column {name!r} should hold ones and zeros, '
+                             f'but has {some(dict.fromkeys(odd))}. '
                              'Leave it out, or name a column of genres with genre_col.')
         rows = [i for i, c in enumerate(cells) if c in _YES]
         if not rows: empty.append(name)
@@ -571,13 +302,13 @@ def _could_be_genres(frame, column):
     values = [_as_text(v).strip() for v in frame[column] if v is not None]
     kinds = set(values) - {''}
     if not 1 < len(kinds) <= max(2, len(values)/2): return False
-    return np.mean([len(k) for k in kinds]) < 40 and not all(_NUMBER.fullmatch(k) for k in kinds)
+    return np.mean([len(k) for k in kinds]) < 40 and not all(map(is_number, kinds))
 
 def _check_labels(frame, column, genres):
     "Raise where a column can't be genres: numbers, or a name of its own for (nearly) every row"
     names = [g for gs in genres for g in gs]
     distinct = sorted(set(names))
-    if distinct and all(_NUMBER.fullmatch(n) for n in distinct): what = f'holds numbers, not names ({some(distinct)})'
+    if distinct and all(map(is_number, distinct)): what = f'holds numbers, not names ({some(distinct)})'
     elif len(names) >= 10 and len(distinct) > .9*len(names):
         few = some([n[:40] for n in distinct], 3)
         what = f'has {len(distinct)} different names in {len(names)}: no genres to learn from ({few})'
@@ -614,7 +345,8 @@ def _read_images(frame, path, image_dir, image_col, id_col, notes):
         example = next((v for c in columns for v in frame[c] if v), None)
         by = f'column {some(columns)}' if columns else 'any column'
         like = f', e.g. {_as_text(example)[:80]!r}' if example else ''
-        raise ItemsError(f'no picture found in {str(base)!r} by {by}{like}. Check image_dir and image_col. {_columns(frame)}')
+        raise ItemsError(f'no picture found in {str(base)!r} by {by}{like}. '
+                         f'Check image_dir and image_col. {_columns(frame)}')
     for note, remark in zip(notes, remarks): note += [remark] if remark else []
     missing = [v for v, image, remark in zip(values, images, remarks) if remark and not image]
     if missing:
@@ -626,13 +358,13 @@ def _metadata(values):
     "A column as metadata that can be saved: numbers as numbers, lists of names as they are, anything else as text"
     filled = [v for v in values if v is not None and v != '']
     kinds = {type(v) for v in filled}
-    if kinds == {str} and all(_NUMBER.fullmatch(v.strip()) for v in filled):
+    if kinds == {str} and all(is_number(v.strip()) for v in filled):
         return pd.to_numeric(pd.Series([v.strip() if v else None for v in values], dtype=object))
     if kinds == {list} and all(isinstance(x, str) for v in filled for x in v): return values
     if kinds <= {int, float} and all(abs(v) < 2**63 for v in filled): return values
     if len(kinds) == 1 and not kinds & {str, int, list, dict}: return values
-    return [None if v is None or v == '' else v if isinstance(v, str) else json.dumps(v, default=str, ensure_ascii=False)
-            for v in values]
+    def as_text(v): return v if isinstance(v, str) else json.dumps(v, default=str, ensure_ascii=False)
+    return [None if v is None or v == '' else as_text(v) for v in values]
 
 def _choose_columns(frame, id_col, image_col, text_cols, genre_col, genre_cols, meta_cols, label_form):
     "The columns to use: those that were named, which must be there, else those with usual names"
@@ -646,13 +378,14 @@ def _choose_columns(frame, id_col, image_col, text_cols, genre_col, genre_cols, 
     if genre_col or genre_cols is not None: return id_col, text_cols, genre_col, genre_cols or []
     genre_col = None if label_form == 'onehot' else _pick(frame, 'genre_col')
     if genre_col or label_form not in ('auto', 'onehot'): return id_col, text_cols, genre_col, []
-    flags = [c for c in frame if c not in {id_col, image_col, *text_cols, *(meta_cols or [])} and _looks_onehot(frame[c])]
+    others = {id_col, image_col, *text_cols, *(meta_cols or [])}
+    flags = [c for c in frame if c not in others and _looks_onehot(frame[c])]
     if label_form == 'onehot' and not flags: raise ItemsError(f'no column holds only ones and zeros. {_columns(frame)}')
     if label_form == 'onehot': return id_col, text_cols, None, flags
     if len(flags) < 3: flags = []
-    source = f'{len(flags)} columns of ones and zeros are taken as genres: {some(flags)}' if flags else 'no genres are read'
-    warnings.warn(f'no column has a usual name for genres; {source}. Pass genre_col or genre_cols to choose. {_columns(frame)}',
-                  stacklevel=3)
+    taken = f'{len(flags)} columns of ones and zeros are taken as genres: {some(flags)}'
+    warnings.warn(f"no column has a usual name for genres; {taken if flags else 'no genres are read'}. "
+                  f'Pass genre_col or genre_cols to choose. {_columns(frame)}', stacklevel=3)
     return id_col, text_cols, None, flags
 
 def read_table(
@@ -685,7 +418,7 @@ def read_table(
     else: genres = _onehot_genres(frame, genre_cols, notes)
     if genre_col and label_form == 'auto': _check_labels(frame, genre_col, genres)
     texts = _join_texts(frame, text_cols, notes) if text_cols else None
-    ids, repeated = _unique(_row_ids(frame, id_col, notes))
+    ids, repeated = number_repeats(_row_ids(frame, id_col, notes))
     for note, r in zip(notes, repeated): note += ['id repeated, numbered'] if r else []
     used, split = {id_col, image_col, genre_col, *text_cols, *genre_cols}, None
     if 'split' in frame and 'split' not in used and all(v in [*SPLITS, '', None] for v in frame['split']):
@@ -693,7 +426,7 @@ def read_table(
         used.add('split')
     items = make_items(item_id=ids, image=images, text=texts, genres=genres, split=split)
     kept = [c for c in frame if c not in used] if meta_cols is None else list(dict.fromkeys(meta_cols))
-    new = _unique([f'{c}_in_file' if c in [*ITEM_COLUMNS, 'mended'] else c for c in kept])[0]
+    new = number_repeats([f'{c}_in_file' if c in [*ITEM_COLUMNS, 'mended'] else c for c in kept])[0]
     columns = {name: pd.Series(_metadata(frame[c].tolist())) for c, name in zip(kept, new)}
     columns['mended'] = pd.Series(['; '.join(dict.fromkeys(note)) or None for note in notes], dtype=object)
     return pd.concat([items, pd.DataFrame(columns)], axis=1)

@@ -35,7 +35,7 @@ SETS = {'album_covers': (album_covers, {}), 'book_covers': (book_covers, {'min_c
 
 
 def encoders_of(data):
-    "Encoders by name: colours always, the body at its last layer and at three depths where its weights are there"
+    "Encoders by name: colours always, the body at its last layer and at all depths where its weights are there"
     weights = data/'weights'/f'{ARCH}.safetensors'
     if not weights.is_file(): return {'colours': 'colours'}
     body = load_body(ARCH, weights)

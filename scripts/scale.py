@@ -1,0 +1,39 @@
+"Time and peak memory of reading, viewing, cleaning, copies and splitting, at growing numbers of made items"
+import argparse, os, resource, subprocess, sys, tempfile, time
+from pathlib import Path
+
+STEPS = ['draw', 'read', 'view', 'clean', 'split', 'fold']
+
+
+def measure(n, folder):
+    "One line of figures for `n` items, in a process of its own so that its peak memory is true"
+    from genre_fastai.all import clean_items, describe_items, fold_items, made_items, plot_genre_counts, read_folder, show_items, split_items
+    seconds, clock = [], time.perf_counter()
+    def lap():
+        nonlocal clock
+        seconds.append(time.perf_counter() - clock)
+        clock = time.perf_counter()
+    made_items(folder/'covers', n, damaged=.01, blank=.01, duplicates=.03, synopsis_sentences=0); lap()
+    items = read_folder(folder/'covers'); lap()
+    describe_items(items); show_items(items, n=12); plot_genre_counts(items); lap()
+    items, _ = clean_items(items); lap()
+    split_items(items); lap()
+    fold_items(items); lap()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
+    print(f'{n:>8,} ' + ' '.join(f'{s:8.1f}' for s in seconds) + f' {sum(seconds[1:]):10.1f} {peak:8.2f}', flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('n', type=int, nargs='*', default=[5000, 20000])
+    parser.add_argument('--here', type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.here: return measure(args.n[0], args.here)
+    print(f'{"items":>8} ' + ' '.join(f'{s + " s":>8}' for s in STEPS) + f' {"all but draw":>10} {"peak GB":>8}', flush=True)
+    for n in args.n:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {'GENRE_FASTAI_CACHE': folder, 'MPLBACKEND': 'Agg'}
+            subprocess.run([sys.executable, __file__, str(n), '--here', folder], check=True, env={**os.environ, **environment})
+
+
+if __name__ == '__main__': main()
