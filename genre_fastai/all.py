@@ -3,6 +3,7 @@ from genre_fastai.core import *
 from genre_fastai.tables import *
 from genre_fastai.sources import *
 from genre_fastai.images import *
+from genre_fastai.draw import *
 from genre_fastai.synth import *
 from genre_fastai.view_data import *
 from genre_fastai.dedupe import *
