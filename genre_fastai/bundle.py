@@ -6,23 +6,21 @@
 __all__ = ['FORMAT', 'BundleError', 'encoder_state', 'encoder_from_state', 'ridge_state', 'ridge_from_state', 'save_bundle',
            'Bundle', 'load_bundle', 'predict_batch']
 
-# %% ../nbs/48_bundle.ipynb #a1a36fa7
+# %% ../nbs/48_bundle.ipynb #b769f31c
 import hashlib, json, os, shutil, threading
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np, timm, torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .bodies import Body, Weights
 from .core import environment, nearest
-from .embed import BodyEncoder, ColourEncoder, PixelEncoder
-from .images import open_image
+from .embed import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
 from .kernel_ridge import KernelRidgeClassifier
 
-# %% ../nbs/48_bundle.ipynb #c1d1028f
+# %% ../nbs/48_bundle.ipynb #2c2f302f
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -34,8 +32,9 @@ def encoder_state(
     if isinstance(encoder, PixelEncoder): return {'kind': 'pixels', 'size': encoder.size}, {}
     if not isinstance(encoder, BodyEncoder):
         raise BundleError(f'a {type(encoder).__name__} cannot be stored. Use an encoder of this project.')
-    facts = {'kind': 'body', 'depths': encoder.depths, 'size': encoder.size, 'flip': encoder.flip, 'fast': encoder.dtype is not None,
-             'weights': {k: v for k, v in vars(encoder.body.weights).items() if k != 'path'}}
+    weights = {k: v for k, v in vars(encoder.body.weights).items() if k != 'path'}
+    facts = {'kind': 'body', 'depths': encoder.depths, 'size': encoder.size, 'flip': encoder.flip,
+             'fast': encoder.dtype is not None, 'weights': weights}
     return facts, {k: v.cpu().numpy() for k, v in encoder.body.model.state_dict().items()}
 
 def encoder_from_state(
@@ -160,7 +159,7 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #c9004005
+# %% ../nbs/48_bundle.ipynb #eac92d3e
 def predict_batch(
     bundle:Bundle, # From `load_bundle`
     images=None, # Paths, bytes or PIL pictures
@@ -173,8 +172,7 @@ def predict_batch(
     if images is None: raise ValueError('this bundle was trained on pictures. Pass images=[...].')
     made = []
     for start in range(0, len(images), bs):
-        pictures = [p.convert('RGB') if isinstance(p, Image.Image) else open_image(p) for p in images[start:start+bs]]
-        with bundle.lock:
-            vectors = [e.encode(np.stack([e.prepare(p) for p in pictures])) for e in bundle.encoders]
+        ready = [np.stack([prepare_picture(e, p) for p in images[start:start+bs]]) for e in bundle.encoders]
+        with bundle.lock: vectors = [e.encode(batch) for e, batch in zip(bundle.encoders, ready)]
         made.append(bundle.model.predict_proba(np.concatenate(vectors, 1).astype(np.float32)))
     return np.concatenate(made).astype(np.float32) if made else np.zeros((0, len(bundle.vocab)), np.float32)

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from .core import DiskCache, ItemsError, cache_folder, check_items, nearest, progress, some
 from .images import ImageError, open_image, perceptual_hash, scan_images
 
-# %% ../nbs/12_dedupe.ipynb #9727ee9b
+# %% ../nbs/12_dedupe.ipynb #de376114
 def near_hashes(
     hashes, # 64-bit hashes, as 16 hex digits each
     max_distance:int=10, # Bits that may differ, 0 to 16
@@ -42,11 +42,12 @@ def near_hashes(
             step += 1
     pairs = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
     where = pd.DataFrame({'code': code, 'position': np.arange(len(code))})
-    pairs = pd.DataFrame(pairs, columns=['a', 'b']).merge(where, left_on='a', right_on='code').merge(where, left_on='b', right_on='code')
+    pairs = pd.DataFrame(pairs, columns=['a', 'b'])
+    pairs = pairs.merge(where, left_on='a', right_on='code').merge(where, left_on='b', right_on='code')
     pairs = np.sort(pairs[['position_x', 'position_y']].to_numpy(dtype=np.int64), axis=1)
     return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
 
-# %% ../nbs/12_dedupe.ipynb #8b4ff0f2
+# %% ../nbs/12_dedupe.ipynb #a8f86974
 def _fine_hash(path):
     "The perceptual hash with 256 bits as 32 bytes; b'' where the picture cannot be opened"
     try: return np.packbits(imagehash.phash(open_image(path, 128), hash_size=16).hash).tobytes()
@@ -73,7 +74,8 @@ def _near_pairs(pictures, max_distance):
     pairs = near_hashes(pictures.phash, max_distance)
     involved = np.unique(pairs)
     fine = dict(zip(involved, _fine_hashes(pictures.image.iloc[involved])))
-    def is_near(a, b): return fine[a].size and fine[b].size and np.bitwise_count(fine[a] ^ fine[b]).sum() <= _MAX_FINE_DISTANCE
+    def is_near(a, b):
+        return fine[a].size and fine[b].size and np.bitwise_count(fine[a] ^ fine[b]).sum() <= _MAX_FINE_DISTANCE
     return np.array([pair for pair in pairs if is_near(*pair)], dtype=np.int64).reshape(-1, 2)
 
 # %% ../nbs/12_dedupe.ipynb #573e69a0
@@ -85,13 +87,14 @@ def text_key(
     words = re.findall(r'\w+', unicodedata.normalize('NFKC', str(text)).casefold().replace('_', ' '))
     return ' '.join(words) or None
 
-# %% ../nbs/12_dedupe.ipynb #b8b55503
+# %% ../nbs/12_dedupe.ipynb #23410219
 def _scan_for(items, scan):
     "`scan` in the order of `items`; pictures are looked at where it is None"
     if scan is None: scan = scan_images(items)
     missing = ~items.item_id.isin(scan.item_id)
     if missing.any():
-        raise ItemsError(f'scan lacks {int(missing.sum())} of {len(items)} items: {some(items.item_id[missing])}. Pass scan_images(items).')
+        raise ItemsError(f'scan lacks {int(missing.sum())} of {len(items)} items: {some(items.item_id[missing])}. '
+                         'Pass scan_images(items).')
     return scan.set_index('item_id').loc[items.item_id]
 
 def _near_labels(pictures, max_distance):
@@ -137,7 +140,7 @@ def find_duplicates(
     columns = ['kind', 'group', 'item_id', 'genres', 'conflict']
     return pd.concat(tables)[columns].reset_index(drop=True) if tables else pd.DataFrame(columns=columns)
 
-# %% ../nbs/12_dedupe.ipynb #59ccbe1d
+# %% ../nbs/12_dedupe.ipynb #d8f0b259
 def show_duplicates(
     items:pd.DataFrame, # Items
     duplicates:pd.DataFrame=None, # From `find_duplicates`, or some of its rows; `None`: find them now
@@ -150,7 +153,8 @@ def show_duplicates(
     groups = [group for _, group in itertools.islice(duplicates.groupby(['kind', 'group'], sort=False), n)]
     shown = items.set_index('item_id')
     n_columns = min(max_copies, max(map(len, groups)))
-    _, axes = plt.subplots(len(groups), n_columns, figsize=(2.2*n_columns, 2.3*len(groups)), dpi=70, squeeze=False, layout='constrained')
+    _, axes = plt.subplots(len(groups), n_columns, figsize=(2.2*n_columns, 2.3*len(groups)), dpi=70, squeeze=False,
+                           layout='constrained')
     for ax in axes.flat: ax.axis('off')
     for row, group in zip(axes, groups):
         for ax, copy in zip(row, group.itertuples()):
@@ -163,7 +167,7 @@ def show_duplicates(
         label = group.kind.iloc[0] + (', conflict' if group.conflict.any() else '')
         row[0].text(-.06, .5, label, rotation=90, va='center', ha='right', fontsize=8, transform=row[0].transAxes)
 
-# %% ../nbs/12_dedupe.ipynb #28e82dc3
+# %% ../nbs/12_dedupe.ipynb #ce131129
 def duplicate_groups(
     items:pd.DataFrame, # Items
     *,
@@ -176,7 +180,9 @@ def duplicate_groups(
     check_items(items)
     labels = _labels(items, near, max_distance, scan)
     if group_col is not None:
-        if group_col not in items: raise ItemsError(f'no column {group_col!r}; found {list(items.columns)}.{nearest(group_col, items.columns)}')
+        if group_col not in items:
+            hint = nearest(group_col, items.columns)
+            raise ItemsError(f'no column {group_col!r}; found {list(items.columns)}.{hint}')
         labels[group_col] = items[group_col]
     rows, columns, n = [], [], len(items)
     for label in labels.values():
@@ -185,5 +191,6 @@ def duplicate_groups(
         columns.append(n + codes[codes >= 0])
         n += codes.max() + 1
     rows, columns = (np.concatenate([np.empty(0, dtype=int), *parts]) for parts in (rows, columns))
-    component = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)), directed=False)[1][:len(items)]
+    edges = coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    component = connected_components(edges, directed=False)[1][:len(items)]
     return items.groupby(component).item_id.transform('min').rename('group')

@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 
 from .core import rng_for, some
 
-# %% ../nbs/22_metrics.ipynb #dfa6f030
+# %% ../nbs/22_metrics.ipynb #7fd2127a
 def check_scores(
     y, # (n, n_genres) 0/1: the truth, from `genre_matrix`
     p, # (n, n_genres): probabilities from 0 to 1
@@ -29,14 +29,18 @@ def check_scores(
         raise ValueError(f'y has shape {y.shape}; it needs a row an item and a column a genre, at least one of each. '
                          'Make it with genre_matrix(items, vocab).')
     if p.shape != y.shape:
-        raise ValueError(f'p has shape {p.shape} and y {y.shape}; they must agree. Predict the same items, with the same vocab.')
+        raise ValueError(f'p has shape {p.shape} and y {y.shape}; they must agree. '
+                         'Predict the same items, with the same vocab.')
     if vocab is not None and len(vocab) != y.shape[1]:
-        raise ValueError(f'vocab names {len(vocab)} genres but y has {y.shape[1]} columns. Pass the vocab that y was made with.')
-    def fail(bad, what, mend): raise ValueError(f'{what} in {bad.sum()} of {len(y)} rows: {some(np.flatnonzero(bad))}. {mend}')
+        raise ValueError(f'vocab names {len(vocab)} genres but y has {y.shape[1]} columns. '
+                         'Pass the vocab that y was made with.')
+    def fail(bad, what, mend):
+        raise ValueError(f'{what} in {bad.sum()} of {len(y)} rows: {some(np.flatnonzero(bad))}. {mend}')
     for bad, what, mend in [
         (~np.isin(y, (0, 1)).all(1), 'y is not 0 or 1', 'Make it with genre_matrix(items, vocab).'),
         (~np.isfinite(p).all(1), 'p is NaN or infinite', 'Look for missing inputs or a training that diverged.'),
-        (((p < -1e-6) | (p > 1 + 1e-6)).any(1), 'p lies outside 0 to 1', 'Turn scores into probabilities first, by softmax or sigmoid.')]:
+        (((p < -1e-6) | (p > 1 + 1e-6)).any(1), 'p lies outside 0 to 1',
+         'Turn scores into probabilities first, by softmax or sigmoid.')]:
         if bad.any(): fail(bad, what, mend)
     if not multilabel:
         n_true, total = y.sum(1), p.sum(1)
@@ -45,16 +49,17 @@ def check_scores(
             (abs(total - 1) > .01, 'p does not sum to 1', 'Divide each row by its sum, or pass multilabel=True.')]:
             if bad.any(): fail(bad, what, mend)
     if not y.any():
-        raise ValueError(f'y is 0 everywhere: none of {len(y)} items has any of {y.shape[1]} genres. Check that vocab and items belong together.')
+        raise ValueError(f'y is 0 everywhere: none of {len(y)} items has any of {y.shape[1]} genres. '
+                         'Check that vocab and items belong together.')
     return y.astype(np.uint8), np.clip(p, 0, 1)
 
-# %% ../nbs/22_metrics.ipynb #50a3f652
+# %% ../nbs/22_metrics.ipynb #5858513c
 def _thresholds(thresholds, n_genres):
     "One threshold a genre; `None` is one half"
     t = np.asarray(.5 if thresholds is None else thresholds, dtype=np.float64)
     if t.shape not in ((), (n_genres,)) or not np.isfinite(t).all():
-        raise ValueError(f'thresholds have shape {t.shape} and {np.isnan(t).sum()} NaN; give one number, or one for each of '
-                         f'{n_genres} genres, e.g. tune_thresholds(y, p).')
+        raise ValueError(f'thresholds have shape {t.shape} and {np.isnan(t).sum()} NaN; give one number, '
+                         f'or one for each of {n_genres} genres, e.g. tune_thresholds(y, p).')
     return np.broadcast_to(t, n_genres)
 
 def pick_genres(
@@ -70,7 +75,7 @@ def pick_genres(
     picks[empty, p[empty].argmax(1)] = 1
     return picks
 
-# %% ../nbs/22_metrics.ipynb #11b6e7cd
+# %% ../nbs/22_metrics.ipynb #07915f21
 class Scored(NamedTuple):
     "What every metric looks at"
     y:np.ndarray # (n, n_genres) uint8: the truth
@@ -103,11 +108,12 @@ def _f1(hits, false, missed):
     return np.divide(2*hits, total, out=np.zeros(np.shape(total)), where=total > 0)
 
 def _average_precision(y, p, w):
-    "Average precision of one genre that has a positive: `y`, `p` (n,), `w` (n, b) -> (b,); NaN where all positives weigh 0"
+    "Average precision of a genre that has a positive: `y`, `p` (n,), `w` (n, b) -> (b,); NaN if all positives weigh 0"
     order = np.argsort(-p, kind='stable')
     y, p, w = y[order], p[order], w[order]
-    run_ends = np.flatnonzero(np.r_[p[1:] != p[:-1], True]) + 1                       # items of equal p form a run
-    steps = run_ends[np.unique(np.searchsorted(run_ends, np.flatnonzero(y), side='right'))]  # only runs with a positive add area
+    run_ends = np.flatnonzero(np.r_[p[1:] != p[:-1], True]) + 1   # items of equal p form a run
+    hit_runs = np.unique(np.searchsorted(run_ends, np.flatnonzero(y), side='right'))
+    steps = run_ends[hit_runs]                                    # only runs with a positive add area
     starts = np.r_[0, steps]
     starts = starts[starts < len(y)]
     gained = np.add.reduceat(w*y[:, None], starts, axis=0)[:len(steps)]
@@ -116,7 +122,7 @@ def _average_precision(y, p, w):
     precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
     return np.divide((gained*precision).sum(0), found[-1], out=np.full(w.shape[1], np.nan), where=found[-1] > 0)
 
-# %% ../nbs/22_metrics.ipynb #b5b346ae
+# %% ../nbs/22_metrics.ipynb #80fa0558
 def _accuracy(s, w): return _item_mean((s.y == s.picks).all(1), w)
 
 def _top3(s, w):
@@ -141,7 +147,7 @@ def _brier(s, w):
     return _item_mean(squares.mean(1) if s.multilabel else squares.sum(1), w)
 
 class Metric(NamedTuple):
-    "One way to score: its title in tables, its function, whether the best is the largest, and how its interval is found"
+    "One way to score: its title in tables, its function, whether the largest is best, how its interval is found"
     title:str # In tables and plots
     function:Callable # `(Scored, w) -> (b,)` scores, where `w` (n, b) holds the weight of each item
     best:str = 'max' # 'max' or 'min'
@@ -189,7 +195,7 @@ def chance_probabilities(
     noise = rng_for(seed, 'chance').uniform(-1e-6, 1e-6, (n, n_genres))
     return noise + (.5 if multilabel else 1/n_genres)
 
-# %% ../nbs/22_metrics.ipynb #98253cb0
+# %% ../nbs/22_metrics.ipynb #3bf78f9a
 def _short(v):
     "Three digits, without a leading 0"
     text = f'{v:.3f}' if v == v else '–'
@@ -201,14 +207,17 @@ class Interval(NamedTuple):
     low:float # Lower end
     high:float # Upper end
 
-    def __str__(self): return _short(self.value) + (f' [{_short(self.low)}, {_short(self.high)}]' if self.low == self.low else '')
+    def __str__(self):
+        text = _short(self.value)
+        return text + (f' [{_short(self.low)}, {_short(self.high)}]' if self.low == self.low else '')
 
 def _resamples(n, groups, n_boot, seed):
     "Weights of `n` items in `n_boot` resamples, as float32 arrays of shape (n, up to 64)"
     code = np.arange(n)
     if groups is not None:
         groups = pd.Series(list(groups), dtype=object)
-        if len(groups) != n: raise ValueError(f'groups has {len(groups)} values for {n} items. Give one a row; None for an item alone.')
+        if len(groups) != n:
+            raise ValueError(f'groups has {len(groups)} values for {n} items. Give one a row; None for an item alone.')
         code = pd.factorize(groups)[0]
         alone = code < 0
         code[alone] = code.max() + 1 + np.arange(alone.sum())
@@ -240,7 +249,7 @@ def bootstrap_interval(
     groups=None, # n values: items of one group are drawn together; None or NaN: an item alone
     level:float=.95, # Share of resamples inside
 )->Interval:
-    "One score with its bootstrap interval: percentile (Efron & Tibshirani 1993), for mAP basic (Davison & Hinkley 1997)"
+    "One score with a bootstrap interval: percentile (Efron & Tibshirani 1993), for mAP basic (Davison & Hinkley 1997)"
     metric, s = _metric(metric), _scored(y, p, multilabel, thresholds)
     value = metric.function(s, np.ones((len(s.y), 1)))[0]
     resampled = np.concatenate([metric.function(s, w) for w in _resamples(len(s.y), groups, n_boot, seed)])
@@ -269,7 +278,7 @@ def paired_bootstrap(
     resampled = np.concatenate([difference(w) for w in _resamples(len(a.y), groups, n_boot, seed)])
     return _interval(metric, difference(ones)[0], resampled, level)
 
-# %% ../nbs/22_metrics.ipynb #892ca316
+# %% ../nbs/22_metrics.ipynb #33be6174
 def score_table(
     y, # (n, n_genres) 0/1: the truth
     models:dict, # Model -> (n, n_genres) probabilities
@@ -288,9 +297,10 @@ def score_table(
     rows = {}
     for name, p in models.items():
         t = thresholds.get(name) if isinstance(thresholds, dict) else thresholds
-        found = {m: bootstrap_interval(m, y, p, multilabel, thresholds=t, n_boot=n_boot, seed=seed, groups=groups, level=level)
-                 for m in metrics}
-        rows[name] = {f'{m}{end}': v for m, i in found.items() for end, v in zip(('', '_low', '_high'), i)} | {'n': len(y)}
+        found = {m: bootstrap_interval(m, y, p, multilabel, thresholds=t, n_boot=n_boot, seed=seed, groups=groups,
+                                       level=level) for m in metrics}
+        row = {f'{m}{end}': v for m, i in found.items() for end, v in zip(('', '_low', '_high'), i)}
+        rows[name] = row | {'n': len(y)}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('model')
 
 def format_scores(
@@ -301,11 +311,13 @@ def format_scores(
     columns = {}
     for name in table.columns.drop(list(ends)):
         title = METRICS[name].title if name in METRICS else name
-        scored = f'{name}_low' in ends
-        columns[title] = [str(Interval(*v)) for v in table[[name, f'{name}_low', f'{name}_high']].to_numpy()] if scored else table[name]
+        if f'{name}_low' in ends:
+            values = table[[name, f'{name}_low', f'{name}_high']].to_numpy()
+            columns[title] = [str(Interval(*v)) for v in values]
+        else: columns[title] = table[name]
     return pd.DataFrame(columns, index=table.index)
 
-# %% ../nbs/22_metrics.ipynb #3c050bb4
+# %% ../nbs/22_metrics.ipynb #645e6824
 def _best_cut(y, p):
     "The threshold of the highest F1 for one genre, halfway between two probabilities; of equals the highest"
     order = np.argsort(-p, kind='stable')
@@ -334,16 +346,17 @@ def tune_thresholds(
     p, # (n, n_genres) probabilities of the same rows
     shrink:float=20, # With this many positives a genre's own cut and the proportional one count alike; 0: only its own
 )->np.ndarray: # (n_genres,) thresholds for `pick_genres`
-    "A threshold a genre for the highest F1 (Lipton et al. 2014), drawn to the proportional cut (Yang 2001) where positives are few"
+    "A threshold a genre for the highest F1 (Lipton et al. 2014); near the proportional cut (Yang 2001) if it is rare"
     y, p = check_scores(y, p, multilabel=True)
     if shrink < 0: raise ValueError(f'shrink is {shrink}; give a number of positives, 0 or more.')
     logit = lambda t: np.log(t) - np.log1p(-t)
     support, cuts = y.sum(0), _proportional_cuts(y, p).clip(1e-6, 1 - 1e-6)
-    own = np.array([_best_cut(y[:, j], p[:, j]) if support[j] else cuts[j] for j in range(y.shape[1])]).clip(1e-6, 1 - 1e-6)
+    own = [_best_cut(y[:, j], p[:, j]) if support[j] else cuts[j] for j in range(y.shape[1])]
+    own = np.array(own).clip(1e-6, 1 - 1e-6)
     weight = support/np.maximum(support + shrink, 1)
     return 1/(1 + np.exp(-(weight*logit(own) + (1 - weight)*logit(cuts))))
 
-# %% ../nbs/22_metrics.ipynb #a2f808fd
+# %% ../nbs/22_metrics.ipynb #31f0c6c3
 def _wilson(hits, n):
     "Wilson's 95 % interval of a share `hits / n`: two arrays; 0 to 1 where n is 0"
     z = 1.959964
@@ -365,8 +378,8 @@ def genre_report(
     n_boot:int=1000, # Resamples for the averages
     seed:int=0, # For the resamples
     groups=None, # n values: items of one group are drawn together
-)->pd.DataFrame: # precision, recall, f1, each with `_low` and `_high` (precision and recall of genres only), support, predicted
-    "Precision, recall and F1 of each genre with 95 % intervals, and macro, micro and weighted averages over genres with support"
+)->pd.DataFrame: # precision, recall, f1, each with `_low` and `_high` (averages: f1 only), support, predicted
+    "Precision, recall and F1 of each genre with 95 % intervals, and their averages over genres with support"
     check_scores(y, p, multilabel, vocab)
     s = _scored(y, p, multilabel, thresholds)
     support, predicted = s.y.sum(0).astype(int), s.picks.sum(0).astype(int)
@@ -385,13 +398,15 @@ def genre_report(
                 'micro': {'precision': hits.sum()/predicted.sum(), 'recall': hits.sum()/support.sum()},
                 'weighted': {k: np.average(v, weights=support) for k, v in shares.items()}}
     for name, row in averages.items():
-        f1 = bootstrap_interval(f'{name}_f1', y, p, multilabel, thresholds=thresholds, n_boot=n_boot, seed=seed, groups=groups)
-        row = row | dict(zip(('f1', 'f1_low', 'f1_high'), f1)) | {'support': support.sum(), 'predicted': predicted.sum()}
+        f1 = bootstrap_interval(f'{name}_f1', y, p, multilabel, thresholds=thresholds, n_boot=n_boot, seed=seed,
+                                groups=groups)
+        row = row | dict(zip(('f1', 'f1_low', 'f1_high'), f1))
+        row = row | {'support': support.sum(), 'predicted': predicted.sum()}
         table.loc[f'{name} average', list(row)] = list(row.values())
     columns = [f'{m}{end}' for m in ('precision', 'recall', 'f1') for end in ('', '_low', '_high')]
     return table[[*columns, 'support', 'predicted']].astype({'support': int, 'predicted': int})
 
-# %% ../nbs/22_metrics.ipynb #5bf75cdd
+# %% ../nbs/22_metrics.ipynb #d6e591e2
 def confusion(
     y, # (n, n_genres) 0/1: the truth
     p, # (n, n_genres) probabilities
@@ -406,7 +421,8 @@ def confusion(
         rows, columns = pd.Index(vocab, name='true'), pd.Index(vocab, name='picked')
         return pd.DataFrame(s.y.T.astype(int) @ s.picks, index=rows, columns=columns)
     tp, fp, fn = (c[:, 0].astype(int) for c in _counts(s, np.ones((len(s.y), 1))))
-    return pd.DataFrame({'tn': len(s.y) - tp - fp - fn, 'fp': fp, 'fn': fn, 'tp': tp}, index=pd.Index(vocab, name='genre'))
+    counts = {'tn': len(s.y) - tp - fp - fn, 'fp': fp, 'fn': fn, 'tp': tp}
+    return pd.DataFrame(counts, index=pd.Index(vocab, name='genre'))
 
 # %% ../nbs/22_metrics.ipynb #90e9b48a
 def most_confused(
@@ -427,7 +443,7 @@ def most_confused(
                           'share': items/s.y.sum(0)[true]})
     return table.sort_values(['items', 'share'], ascending=False, kind='stable').head(n).reset_index(drop=True)
 
-# %% ../nbs/22_metrics.ipynb #0141aee7
+# %% ../nbs/22_metrics.ipynb #0c1e4937
 def _plot_square(table, ax):
     n, counts = len(table), table.to_numpy()
     share = counts/np.maximum(counts.sum(1, keepdims=True), 1)
@@ -435,7 +451,8 @@ def _plot_square(table, ax):
     image = ax.imshow(share, cmap='Blues', vmin=0, vmax=1)
     size = 10 if n <= 12 else 7
     for i, j in zip(*np.nonzero(counts)):
-        ax.text(j, i, f'{counts[i, j]}', ha='center', va='center', fontsize=size, color='white' if share[i, j] > .55 else 'black')
+        colour = 'white' if share[i, j] > .55 else 'black'
+        ax.text(j, i, f'{counts[i, j]}', ha='center', va='center', fontsize=size, color=colour)
     ax.set_xticks(range(n), table.columns, rotation=90 if n > 6 else 0, fontsize=10 if n <= 12 else 9)
     ax.set_yticks(range(n), table.index, fontsize=10 if n <= 12 else 9)
     ax.set(xlabel='picked genre', ylabel='true genre', title='Confusion: items (shade: share of the row)')
@@ -451,11 +468,13 @@ def _plot_two_by_two(table, ax):
         hit, other = (100*sign*_share(part.to_numpy(), total.to_numpy()) for part in (table.tp, rest))
         ax.barh(at, hit, color='#2f6f9f', label=names[0], height=.75)
         ax.barh(at, other, left=hit, color='#f0b95b' if sign > 0 else '#d9755b', label=names[1], height=.75)
-        for i, t in zip(at, total): ax.text(sign*103, i, f'{t:,}', ha='left' if sign > 0 else 'right', va='center', fontsize=9)
+        side = 'left' if sign > 0 else 'right'
+        for i, t in zip(at, total): ax.text(sign*103, i, f'{t:,}', ha=side, va='center', fontsize=9)
     ax.axvline(0, color='white', lw=2)
     ax.set_yticks(at, table.index)
     ax.set_xticks(range(-100, 101, 50), [f'{abs(v)} %' for v in range(-100, 101, 50)])
-    ax.set(xlim=(-125, 125), ylim=(-.6, n - .4), ylabel='genre', xlabel='of the items called so  |  of the items that carry it')
+    ax.set(xlim=(-125, 125), ylim=(-.6, n - .4), ylabel='genre',
+           xlabel='of the items called so  |  of the items that carry it')
     ax.set_title('Found, missed and false alarms a genre', pad=28)
     ax.legend(loc='lower center', bbox_to_anchor=(.5, 1), ncols=3, frameon=False)
     return ax
@@ -472,7 +491,7 @@ def plot_confusion(
     table = confusion(y, p, vocab, multilabel, thresholds)
     return _plot_two_by_two(table, ax) if multilabel else _plot_square(table, ax)
 
-# %% ../nbs/22_metrics.ipynb #f7e54d69
+# %% ../nbs/22_metrics.ipynb #c3985cf1
 def _bins(p, hit, n_bins):
     "Bins of about equal count, equal probabilities together: columns said, came_true, hits, n"
     edges = np.unique(np.quantile(p, np.linspace(0, 1, n_bins + 1)[1:-1]))
@@ -493,12 +512,12 @@ def calibration_error(
     multilabel:bool, # May an item have several genres?
     n_bins:int=15, # Bins of about equal count
 )->float: # 0 (calibrated) to 1
-    "Expected calibration error: of the top genre (Guo et al. 2017), or the mean over genres where an item may have several"
+    "Expected calibration error: of the top genre (Guo et al. 2017), or the mean over genres if `multilabel`"
     y, p = check_scores(y, p, multilabel)
     pairs = [(p[:, j], y[:, j]) for j in range(y.shape[1])] if multilabel else [_top(y, p)]
     return float(np.mean([_error(_bins(said, hit, n_bins)) for said, hit in pairs]))
 
-# %% ../nbs/22_metrics.ipynb #b05d6461
+# %% ../nbs/22_metrics.ipynb #63b5800d
 def plot_calibration(
     y, # (n, n_genres) 0/1: the truth
     p, # (n, n_genres) probabilities
@@ -506,7 +525,7 @@ def plot_calibration(
     n_bins:int=15, # Bins of about equal count
     ax=None, # Where to draw; `None`: a new figure
 ): # The matplotlib axes
-    "Probability said against share that came true, with Wilson's 95 % intervals; all genres pooled where an item may have several"
+    "Probability said against share that came true, with Wilson's 95 % intervals; all genres pooled if `multilabel`"
     error = calibration_error(y, p, multilabel, n_bins)
     y, p = check_scores(y, p, multilabel)
     bins = _bins(*((p.ravel(), y.ravel()) if multilabel else _top(y, p)), n_bins)

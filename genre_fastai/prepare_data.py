@@ -6,7 +6,7 @@
 __all__ = ['clean_items', 'quarantine_items', 'split_items', 'check_split', 'plot_split', 'fold_items', 'sample_items',
            'merge_genres', 'roll_up_genres', 'to_single_label']
 
-# %% ../nbs/20_prepare_data.ipynb #39e1b4d5
+# %% ../nbs/20_prepare_data.ipynb #615bfb2d
 import math, re, shutil
 from collections import Counter
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.meta import delegates
 
-from .core import (SPLITS, ItemsError, Report, atomic_path, check_items, genre_counts, genre_vocab, is_multilabel, nearest,
-                               some, stable_hash)
+from .core import (SPLITS, ItemsError, Report, atomic_path, check_items, genre_counts, genre_vocab,
+                               is_multilabel, nearest, some, stable_hash)
 from .images import scan_images
 from .dedupe import duplicate_groups, find_duplicates, text_key
 
@@ -96,7 +96,7 @@ def _drop_copies(items, copies, conflicts, copy_of, scan, report):
     if copies == 'keep': return items
     return _drop(items, (later & ~conflict)[items.index], 'exact copy', report, of_first)
 
-# %% ../nbs/20_prepare_data.ipynb #3686e1d6
+# %% ../nbs/20_prepare_data.ipynb #fe798dee
 def _drop_near(items, near, max_distance, scan, report):
     if not len(items): return items
     found = find_duplicates(items, max_distance=max_distance, scan=scan)
@@ -119,19 +119,22 @@ def _drop_rare(items, min_count, report):
     lost = items.genres.map(lambda gs: ', '.join(g for g in gs if g in rare))
     items = items.assign(genres=items.genres.map(lambda gs: [g for g in gs if g not in rare]))
     hit, empty = lost != '', items.genres.map(len) == 0
-    report.add(items.item_id[hit & ~empty], 'changed', f'genre with fewer than {min_count} items taken away', lost[hit & ~empty])
+    changed = hit & ~empty
+    reason = f'genre with fewer than {min_count} items taken away'
+    report.add(items.item_id[changed], 'changed', reason, lost[changed])
     return _drop(items, hit & empty, f'only genres with fewer than {min_count} items', report, lost)
 
-# %% ../nbs/20_prepare_data.ipynb #621704b5
+# %% ../nbs/20_prepare_data.ipynb #589d0360
 _SWITCHES = {
     'needs': list(_NEEDS), 'no_genre': ['drop', 'keep'], 'unreadable': ['drop', 'keep'], 'blank': ['drop', 'keep'],
-    'copies': ['first', 'keep'], 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'], 'copy_of': ['both', 'image', 'text'],
-    'near': ['keep', 'first']}
+    'copies': ['first', 'keep'], 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'],
+    'copy_of': ['both', 'image', 'text'], 'near': ['keep', 'first']}
 
 def _check_switches(**chosen):
     for name, choice in chosen.items():
         choices = _SWITCHES[name]
-        if choice not in choices: raise ValueError(f'{name} is {choice!r}; use one of {choices}.{nearest(choice, choices)}')
+        if choice not in choices:
+            raise ValueError(f'{name} is {choice!r}; use one of {choices}.{nearest(choice, choices)}')
 
 def clean_items(
     items:pd.DataFrame, # Items as they were read
@@ -141,7 +144,7 @@ def clean_items(
     unreadable:str='drop', # Pictures that cannot be read: 'drop' or 'keep'
     blank:str='drop', # Pictures of practically one colour: 'drop' or 'keep'
     copies:str='first', # Of exact copies keep the 'first', or 'keep' all
-    conflicts:str='auto', # Copies in different genres: 'drop' all, keep the 'first', give it the 'union', 'keep' all; 'auto': union if multi-label, else drop
+    conflicts:str='auto', # If genres differ: 'drop' all, 'first', its 'union', 'keep' all; 'auto': union if multi-label, else drop
     copy_of:str='both', # Copies agree in picture and text ('both'), in the 'image' alone, or in the 'text' alone
     near:str='keep', # Near copies of pictures: 'keep' and note them, or keep the 'first' only
     max_distance:int=10, # Bits of the perceptual hash in which near copies may differ
@@ -149,8 +152,8 @@ def clean_items(
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
 )->tuple[pd.DataFrame, Report]: # The items that are left, in their order, and what was done to which row
     "Drop or mend what cannot be learnt from, and say so; raises an `ItemsError` where nothing is left"
-    _check_switches(needs=needs, no_genre=no_genre, unreadable=unreadable, blank=blank, copies=copies, conflicts=conflicts,
-                    copy_of=copy_of, near=near)
+    _check_switches(needs=needs, no_genre=no_genre, unreadable=unreadable, blank=blank, copies=copies,
+                    conflicts=conflicts, copy_of=copy_of, near=near)
     check_items(items, needs=['genres'] if no_genre == 'drop' else [])
     report = Report(len(items))
     if conflicts == 'auto': conflicts = 'union' if is_multilabel(items) else 'drop'
@@ -165,10 +168,11 @@ def clean_items(
     items = _drop_rare(items, min_count, report)
     if not len(items):
         reasons = report.frame.query('action == "dropped"').reason.value_counts().to_dict()
-        raise ItemsError(f'no item is left of {report.n_in}: {reasons}. Check how the items were read, or change the switches.')
+        raise ItemsError(f'no item is left of {report.n_in}: {reasons}. '
+                         'Check how the items were read, or change the switches.')
     return items.reset_index(drop=True), report
 
-# %% ../nbs/20_prepare_data.ipynb #bd61706b
+# %% ../nbs/20_prepare_data.ipynb #eadb8aa3
 def quarantine_items(
     items:pd.DataFrame, # Items as they were before `clean_items`
     report:Report, # What `clean_items` gave
@@ -181,7 +185,8 @@ def quarantine_items(
     dropped = dropped.groupby('item_id', sort=False)[['reason', 'detail']].agg('; '.join).reset_index()
     unknown = dropped.item_id[~dropped.item_id.isin(items.item_id)]
     if len(unknown):
-        raise ItemsError(f'the report drops items that are not in the table: {some(unknown)}. Pass the items as before clean_items.')
+        raise ItemsError(f'the report drops items that are not in the table: {some(unknown)}. '
+                         'Pass the items as before clean_items.')
     file = Path(folder)/'quarantine.csv'
     if file.exists(): raise FileExistsError(f'{str(file)!r} is there already. Name another folder, or move it away.')
     table = items.merge(dropped[['item_id', 'reason', 'detail']], on='item_id')
@@ -195,10 +200,11 @@ def quarantine_items(
     with atomic_path(file) as temporary: table.to_csv(temporary, index=False)
     return file
 
-# %% ../nbs/20_prepare_data.ipynb #1b3434fc
+# %% ../nbs/20_prepare_data.ipynb #ed58b287
 def _deal(names, genres, shares, seed, home=None, room=None):
     """The part of each item, as integers; groups are dealt out by what each part is owed.
-    names, genres: the group and the genres of each item; home: the part that must have every genre; room: items that fit into each part"""
+    names, genres: group and genres of each item; home: the part that must have every genre;
+    room: items that fit into each part"""
     counts, size = {}, Counter(names)
     for name, gs in zip(names, genres): counts.setdefault(name, Counter()).update(gs)
     total, left = Counter(g for gs in genres for g in gs), Counter(g for c in counts.values() for g in c)
@@ -226,23 +232,26 @@ def _deal(names, genres, shares, seed, home=None, room=None):
         got[part].update(counts[name])
     return [part_of[name] for name in names]
 
-# %% ../nbs/20_prepare_data.ipynb #321ab1de
+# %% ../nbs/20_prepare_data.ipynb #b9691598
 def _check_dealable(items, group):
     "Raise an ItemsError where genres are missing, alone, or in too few items or groups"
     check_items(items, needs=['genres'], every=True)
     pairs = pd.DataFrame({'genre': items.genres, 'group': group, 'item_id': items.item_id}).explode('genre')
     n = pairs.groupby('genre').agg(item_id=('item_id', 'size'), group=('group', 'nunique'))
     if len(n) < 2:
-        raise ItemsError(f'all {len(items)} items carry the one genre {n.index[0]!r}: nothing to tell apart. Check the folder names or the genre column.')
+        raise ItemsError(f'all {len(items)} items carry the one genre {n.index[0]!r}: nothing to tell apart. '
+                         'Check the folder names or the genre column.')
     for column, what in [('item_id', 'fewer than 2 items'), ('group', 'fewer than 2 groups of copies')]:
         rare = n.index[n[column] < 2]
         if not len(rare): continue
-        raise ItemsError(f'{len(rare)} of {len(n)} genres have {what}: [{some(rare)}]. Merge or drop them first, e.g. merge_genres(items, min_count=2).')
+        raise ItemsError(f'{len(rare)} of {len(n)} genres have {what}: [{some(rare)}]. '
+                         'Merge or drop them first, e.g. merge_genres(items, min_count=2).')
 
 def _check_parts(items, wanted, column, n_groups):
     empty = [p for p in wanted if not (items[column] == p).any()]
     if empty:
-        raise ItemsError(f'{column} {empty} got none of {len(items)} items in {n_groups} groups. Ask for fewer or larger parts, or check group_col.')
+        raise ItemsError(f'{column} {empty} got none of {len(items)} items in {n_groups} groups. '
+                         'Ask for fewer or larger parts, or check group_col.')
 
 @delegates(duplicate_groups)
 def split_items(
@@ -256,17 +265,18 @@ def split_items(
 )->pd.DataFrame: # `items` with the columns split ('train', 'valid', 'test') and group
     "Stratified over genres, copies on one side: the same split on any machine and in any row order"
     if not (0 <= valid < 1 and 0 <= test < 1 and 0 < valid + test < 1):
-        raise ValueError(f'valid={valid} and test={test} leave {1 - valid - test:.2f} for train; use shares of 0 or more, '
-                         'with a sum between 0 and 1, e.g. valid=.1, test=.2.')
+        raise ValueError(f'valid={valid} and test={test} leave {1 - valid - test:.2f} for train; '
+                         'use shares of 0 or more, with a sum between 0 and 1, e.g. valid=.1, test=.2.')
     group = duplicate_groups(items, group_col=group_col, **kwargs)
     _check_dealable(items, group)
     shares = {name: share for name, share in zip(SPLITS, [1 - valid - test, valid, test]) if share}
     parts = _deal(list(group), list(items.genres), list(shares.values()), seed, home=0)
-    items = items.assign(split=pd.Series([list(shares)[p] for p in parts], index=items.index, dtype=object), group=group)
+    split = pd.Series([list(shares)[p] for p in parts], index=items.index, dtype=object)
+    items = items.assign(split=split, group=group)
     _check_parts(items, shares, 'split', group.nunique())
     return items
 
-# %% ../nbs/20_prepare_data.ipynb #c3f5db13
+# %% ../nbs/20_prepare_data.ipynb #843bd085
 @delegates(duplicate_groups)
 def check_split(
     items:pd.DataFrame, # Items with a split
@@ -279,12 +289,15 @@ def check_split(
     crossing = part[part.map(len) > 1]
     if len(crossing):
         examples = some(f'{name} in {" and ".join(parts)}' for name, parts in crossing.items())
-        raise ItemsError(f'{len(crossing)} of {len(part)} groups of copies cross the split: {examples}. Split with split_items, or drop one side.')
-    table = pd.DataFrame({'genre': items.genres, 'split': items.split}).explode('genre').value_counts().unstack(fill_value=0)
+        raise ItemsError(f'{len(crossing)} of {len(part)} groups of copies cross the split: {examples}. '
+                         'Split with split_items, or drop one side.')
+    pairs = pd.DataFrame({'genre': items.genres, 'split': items.split}).explode('genre')
+    table = pairs.value_counts().unstack(fill_value=0)
     table = table.reindex(columns=SPLITS, fill_value=0).loc[genre_counts(items).index]
     unlearnt = table.index[(table.train == 0) & (table.sum(axis=1) > 0)]
     if len(unlearnt):
-        raise ItemsError(f'{len(unlearnt)} of {len(table)} genres have no item in train: [{some(unlearnt)}]. Split with split_items, or drop them.')
+        raise ItemsError(f'{len(unlearnt)} of {len(table)} genres have no item in train: [{some(unlearnt)}]. '
+                         'Split with split_items, or drop them.')
     return table.rename_axis(columns=None)
 
 def plot_split(
@@ -292,7 +305,8 @@ def plot_split(
     ax:plt.Axes=None, # Where to draw
 )->plt.Axes:
     "The share of each genre's items in train, valid and test"
-    counts = pd.DataFrame({'genre': items.genres, 'split': items.split}).explode('genre').value_counts().unstack(fill_value=0)
+    pairs = pd.DataFrame({'genre': items.genres, 'split': items.split}).explode('genre')
+    counts = pairs.value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=SPLITS, fill_value=0).loc[genre_counts(items).index[::-1]]
     shares = counts.div(counts.sum(axis=1), axis=0)
     if ax is None: _, ax = plt.subplots(figsize=(7, 1 + .22*len(counts)), dpi=70, layout='constrained')
@@ -302,11 +316,12 @@ def plot_split(
         ax.barh(counts.index, shares[name], left=left, color=colour, label=name)
         left += shares[name].to_numpy()
     for y, n in enumerate(counts.sum(axis=1)): ax.text(1.01, y, f'{n:,}', va='center', fontsize=8)
-    ax.set(title='Where the items of each genre went', xlabel='share of items (number at the right)', ylabel='genre', xlim=(0, 1))
+    ax.set(title='Where the items of each genre went', xlabel='share of items (number at the right)', ylabel='genre',
+           xlim=(0, 1))
     ax.legend(loc='upper center', bbox_to_anchor=(.5, -.16 if len(counts) < 15 else -.08), ncols=3, frameon=False)
     return ax
 
-# %% ../nbs/20_prepare_data.ipynb #ddeebcce
+# %% ../nbs/20_prepare_data.ipynb #bfac5ae5
 @delegates(duplicate_groups)
 def fold_items(
     items:pd.DataFrame, # Items with genres
@@ -317,7 +332,8 @@ def fold_items(
 )->pd.DataFrame: # `items` with the columns fold (0 to k-1) and group
     "Folds for cross-validation: stratified over genres, copies in one fold"
     group = duplicate_groups(items, group_col=group_col, **kwargs)
-    if not 2 <= k <= group.nunique(): raise ValueError(f'k is {k}; use 2 to {group.nunique()}, the number of groups of copies.')
+    if not 2 <= k <= group.nunique():
+        raise ValueError(f'k is {k}; use 2 to {group.nunique()}, the number of groups of copies.')
     _check_dealable(items, group)
     items = items.assign(fold=_deal(list(group), list(items.genres), [1/k]*k, seed), group=group)
     _check_parts(items, range(k), 'fold', group.nunique())
@@ -336,7 +352,7 @@ def sample_items(
     parts = _deal(list(items.item_id), list(items.genres), [n/len(items), rest/len(items)], seed, room=[n, rest])
     return items[np.array(parts) == 0]
 
-# %% ../nbs/20_prepare_data.ipynb #34d00a5e
+# %% ../nbs/20_prepare_data.ipynb #21787c0b
 def merge_genres(
     items:pd.DataFrame, # Items
     mapping:dict=None, # Genre -> its new name; None as the new name takes it away
@@ -350,7 +366,8 @@ def merge_genres(
     unknown = [g for g in mapping if g not in vocab]
     if unknown:
         hint = nearest(unknown[0], vocab)
-        raise ItemsError(f'mapping names {len(unknown)} genres that no item has: [{some(unknown)}].{hint} There are: {some(vocab, 30)}.')
+        raise ItemsError(f'mapping names {len(unknown)} genres that no item has: [{some(unknown)}].{hint} '
+                         f'There are: {some(vocab, 30)}.')
     def renamed(items, names):
         new = items.genres.map(lambda gs: [names.get(g, g) for g in gs])
         return items.assign(genres=new.map(lambda gs: [g for g in dict.fromkeys(gs) if g is not None]))
@@ -371,10 +388,10 @@ def roll_up_genres(
     def cut(genre): return sep.join(step.strip() for step in genre.split(sep.strip())[:level])
     return items.assign(genres=items.genres.map(lambda gs: list(dict.fromkeys(map(cut, gs)))))
 
-# %% ../nbs/20_prepare_data.ipynb #0253cd9c
+# %% ../nbs/20_prepare_data.ipynb #ff96058f
 def to_single_label(
     items:pd.DataFrame, # Items
-    how:str='dominant', # 'dominant': most frequent in the table; 'first' of the list; 'rated': highest mean of `rating_col`
+    how:str='dominant', # 'dominant': most frequent in the table; 'first' of the list; 'rated': best mean rating
     rating_col:str=None, # A column of numbers, for 'rated'
 )->pd.DataFrame: # Items with one genre each; rows without a genre stay without
     "Keep one genre an item"
@@ -383,7 +400,10 @@ def to_single_label(
     if how == 'dominant': score = genre_counts(items)
     elif how == 'rated':
         if rating_col not in items:
-            raise ItemsError(f"how='rated' needs rating_col, a column of numbers; found {list(items.columns)}.{nearest(rating_col, items.columns)}")
+            raise ItemsError("how='rated' needs rating_col, a column of numbers; "
+                             f'found {list(items.columns)}.{nearest(rating_col, items.columns)}')
         score = items.explode('genres').groupby('genres')[rating_col].mean().fillna(-math.inf)
-    else: raise ValueError(f"how is {how!r}; use 'dominant', 'first' or 'rated'.{nearest(how, ['dominant', 'first', 'rated'])}")
+    else:
+        raise ValueError(f"how is {how!r}; use 'dominant', 'first' or 'rated'."
+                         f"{nearest(how, ['dominant', 'first', 'rated'])}")
     return items.assign(genres=items.genres.map(lambda gs: sorted(gs, key=lambda g: (-score[g], g))[:1]))

@@ -33,20 +33,21 @@ def _number(text):
     match = _NUMBER.fullmatch(text)
     return float(match[1]) if match else None
 
-# %% ../nbs/28_report.ipynb #544110d2
+# %% ../nbs/28_report.ipynb #5d92b510
 _STYLE = '''
-:root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6675; --paper: #ffffff; --wash: #f4f6f9; --line: #dde3ea; --accent: #24618f;
-  --good: #e3f3e6; --good-ink: #14632a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --soft: #9aa6b5; --paper: #14181e; --wash: #1c222a; --line: #323b47;
-  --accent: #7fbbe6; --good: #173822; --good-ink: #93dfa6; } }
+:root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6675; --paper: #ffffff; --wash: #f4f6f9; --line: #dde3ea;
+  --accent: #24618f; --good: #e3f3e6; --good-ink: #14632a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --soft: #9aa6b5; --paper: #14181e; --wash: #1c222a;
+  --line: #323b47; --accent: #7fbbe6; --good: #173822; --good-ink: #93dfa6; } }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-.page { max-width: 78rem; margin: 0 auto; padding: 2.5rem 1.25rem 3rem; display: grid; grid-template-columns: minmax(0, 1fr);
-  gap: 0 3rem; }
+.page { max-width: 78rem; margin: 0 auto; padding: 2.5rem 1.25rem 3rem;
+  display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 3rem; }
 header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; padding-bottom: .9rem; }
-h1 { font-size: clamp(1.6rem, 5vw, 2.3rem); line-height: 1.2; margin: 0; letter-spacing: -.01em; overflow-wrap: anywhere; }
+h1 { font-size: clamp(1.6rem, 5vw, 2.3rem); line-height: 1.2; margin: 0; letter-spacing: -.01em;
+  overflow-wrap: anywhere; }
 h2 { font-size: 1.45rem; line-height: 1.3; margin: 2.6rem 0 .6rem; overflow-wrap: anywhere; }
 h3 { font-size: 1.12rem; margin: 1.9rem 0 .4rem; overflow-wrap: anywhere; }
 h2, h3 { scroll-margin-top: 1rem; }
@@ -68,7 +69,8 @@ figcaption { color: var(--soft); font-size: .92rem; max-width: 44rem; margin: 0 
 .plot + figcaption { margin: .5rem 0 0; }
 .scroll { overflow-x: auto; max-width: 100%; width: fit-content; border: 1px solid var(--line); border-radius: 10px; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .42rem .8rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); max-width: 30rem; }
+th, td { padding: .42rem .8rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line);
+  max-width: 30rem; }
 thead th { border-top: 0; background: var(--wash); color: var(--soft); font-weight: 600; white-space: nowrap; }
 tbody tr { background: var(--paper); }
 tbody tr:nth-child(even) { background: color-mix(in srgb, var(--wash) 55%, var(--paper)); }
@@ -77,12 +79,14 @@ thead th:first-child { position: sticky; left: 0; }
 @media (min-width: 40rem) { tbody th { white-space: nowrap; max-width: none; } }
 .num { text-align: right; white-space: nowrap; }
 .best { background: var(--good); color: var(--good-ink); font-weight: 700; }
-pre { background: var(--wash); border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1rem; overflow-x: auto;
-  font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
-footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .86rem; }
+pre { background: var(--wash); border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1rem;
+  overflow-x: auto; font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line); color: var(--soft);
+  font-size: .86rem; }
 footer dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .1rem 1rem; margin: .4rem 0 0; }
 footer dt { font-weight: 600; } footer dd { margin: 0; overflow-wrap: anywhere; }
-@media (min-width: 68rem) { .page.with-contents { grid-template-columns: 14rem minmax(0, 1fr); } header { grid-column: 1 / -1; }
+@media (min-width: 68rem) { .page.with-contents { grid-template-columns: 14rem minmax(0, 1fr); }
+  header { grid-column: 1 / -1; }
   nav { position: sticky; top: 1.5rem; align-self: start; max-height: calc(100vh - 3rem); overflow-y: auto; }
   main > h2:first-child { margin-top: 0; } }
 @media print { nav { display: none; } .page.with-contents { display: block; } figure:has(img) { break-inside: avoid; }
@@ -93,13 +97,15 @@ def _class(names): return f' class="{names}"' if names else ''
 def _caption(text): return f'<figcaption>{html.escape(text)}</figcaption>' if text else ''
 
 def _column(name, texts, rule, ranked):
-    "One column of a table: its head, and a cell for each of `texts`; `rule` 'max' or 'min' marks the best of the `ranked` rows"
+    "A column of a table: its head, and a cell for each of `texts`; `rule` 'max' or 'min' marks the best `ranked` row"
     values = [_number(text) for text in texts]
-    is_number = any(v is not None for v in values) and all(v is not None or text == '–' for v, text in zip(values, texts))
+    has_values = any(v is not None for v in values)
+    is_number = has_values and all(v is not None or text == '–' for v, text in zip(values, texts))
     number = 'num' if is_number else ''
     rivals = [v for v, r in zip(values, ranked) if r and v is not None]
     winner = {'max': max, 'min': min}[rule](rivals) if rule and rivals else None
-    kinds = [f'{number} best'.strip() if r and v is not None and v == winner else number for v, r in zip(values, ranked)]
+    is_best = [r and v is not None and v == winner for v, r in zip(values, ranked)]
+    kinds = [f'{number} best'.strip() if b else number for b in is_best]
     cells = [f'<td{_class(kind)}>{html.escape(text)}</td>' for text, kind in zip(texts, kinds)]
     return f'<th scope="col"{_class(number)}>{html.escape(name)}</th>', cells
 
@@ -123,7 +129,8 @@ class Page:
         text:str, # Plain sentences; an empty line begins a new paragraph
     ):
         "Add one or more paragraphs"
-        return self._add('\n'.join(f'<p>{html.escape(part.strip())}</p>' for part in re.split(r'\n\s*\n', text.strip())))
+        parts = re.split(r'\n\s*\n', text.strip())
+        return self._add('\n'.join(f'<p>{html.escape(part.strip())}</p>' for part in parts))
 
     def add_print(self,
         thing, # What `print` would show: a `Report`, a log, a command
@@ -143,10 +150,12 @@ class Page:
         "Add a table"
         if isinstance(table, pd.Series): table = table.to_frame()
         if not isinstance(table, pd.DataFrame):
-            raise ValueError(f'a table is a pandas DataFrame, not {type(table).__name__}. Use pd.DataFrame(...), or add_print.')
+            raise ValueError(f'a table is a pandas DataFrame, not {type(table).__name__}. '
+                             'Use pd.DataFrame(...), or add_print.')
         for name, rule in (best or {}).items():
             if name not in table:
-                raise ValueError(f'no column {name!r} to mark the best of; there are {list(table.columns)}.{nearest(name, table.columns)}')
+                hint = nearest(name, table.columns)
+                raise ValueError(f'no column {name!r} to mark the best of; there are {list(table.columns)}.{hint}')
             if rule not in ('max', 'min'): raise ValueError(f"best[{name!r}] is {rule!r}; use 'max' or 'min'.")
         if index is None: index = not isinstance(table.index, pd.RangeIndex)
         ranked = ~table.index.isin(list(unranked))
@@ -157,12 +166,16 @@ class Page:
             heads.append(head)
             columns.append(cells)
         if index:
-            heads.insert(0, f'<th scope="col">{html.escape(", ".join(str(n) for n in table.index.names if n is not None))}</th>')
-            columns.insert(0, [f'<th scope="row">{html.escape(format_cell(name, digits))}</th>' for name in table.index])
+            names = ', '.join(str(n) for n in table.index.names if n is not None)
+            heads.insert(0, f'<th scope="col">{html.escape(names)}</th>')
+            labels = [html.escape(format_cell(name, digits)) for name in table.index]
+            columns.insert(0, [f'<th scope="row">{label}</th>' for label in labels])
         body = ''.join(f'<tr>{"".join(row)}</tr>\n' for row in list(zip(*columns))[:max_rows])
         more = f'{len(table) - max_rows:,} more of {len(table):,} rows are not shown.' if len(table) > max_rows else ''
-        return self._add(f'<figure>{_caption(caption)}<div class="scroll" tabindex="0" role="region" '
-                         f'aria-label="{html.escape(caption or "table")}"><table>\n<thead><tr>{"".join(heads)}</tr></thead>\n'
+        label = html.escape(caption or 'table')
+        return self._add(f'<figure>{_caption(caption)}'
+                         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+                         f'<table>\n<thead><tr>{"".join(heads)}</tr></thead>\n'
                          f'<tbody>\n{body}</tbody></table></div>{_caption(more)}</figure>')
 
     def add_figure(self,
@@ -173,13 +186,15 @@ class Page:
         "Add a picture, stored inside the page as PNG"
         figure = getattr(figure, 'figure', None) or figure
         if not hasattr(figure, 'savefig'):
-            raise ValueError(f'a figure is a matplotlib figure or axes, not {type(figure).__name__}. Pass what a plot_* function returned.')
+            raise ValueError(f'a figure is a matplotlib figure or axes, not {type(figure).__name__}. '
+                             'Pass what a plot_* function returned.')
         stream = io.BytesIO()
         figure.savefig(stream, format='png', dpi=dpi, bbox_inches='tight', facecolor='white')
         data = stream.getvalue()
-        width, height = (round(int.from_bytes(data[i:i+4], 'big')*96/dpi) for i in (16, 20))   # as the PNG's header says
-        return self._add(f'<figure><div class="plot"><img alt="{html.escape(caption or "picture")}" width="{width}" height="{height}" '
-                         f'src="data:image/png;base64,{base64.b64encode(data).decode()}"></div>{_caption(caption)}</figure>')
+        width, height = (round(int.from_bytes(data[i:i+4], 'big')*96/dpi) for i in (16, 20))   # as the PNG header says
+        label, png = html.escape(caption or 'picture'), base64.b64encode(data).decode()
+        return self._add(f'<figure><div class="plot"><img alt="{label}" width="{width}" height="{height}" '
+                         f'src="data:image/png;base64,{png}"></div>{_caption(caption)}</figure>')
 
     def _add(self, part):
         self.parts.append(part)
@@ -190,7 +205,8 @@ class Page:
     )->str: # The whole page
         "The page as text: contents first, environment at the foot"
         facts = {'written': time.strftime('%Y-%m-%d %H:%M:%S'), **facts, **environment()}
-        foot = ''.join(f'<dt>{html.escape(str(k))}</dt><dd>{html.escape(format_cell(v, 6))}</dd>' for k, v in facts.items())
+        entries = [(html.escape(str(k)), html.escape(format_cell(v, 6))) for k, v in facts.items()]
+        foot = ''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in entries)
         links = ''.join(f'<li{_class("sub"*(level == 3))}><a href="#part-{i}">{html.escape(text)}</a></li>'
                         for i, (level, text) in enumerate(self.headings, 1))
         contents = f'<details open><summary>Contents</summary><ol>{links}</ol></details>'
@@ -198,7 +214,8 @@ class Page:
         lead = f'<p class="lead">{html.escape(self.lead)}</p>' if self.lead else ''
         return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
                 '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">\n'
+                '<meta http-equiv="Content-Security-Policy" '
+                'content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">\n'
                 f'<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head>\n'
                 f'<body><div class="page{" with-contents" if links else ""}">\n'
                 f'<header><h1>{html.escape(self.title)}</h1>{lead}</header>\n{nav}<main>\n' + '\n'.join(self.parts) +

@@ -6,7 +6,7 @@
 __all__ = ['read_items', 'describe_items', 'show_items', 'plot_genre_counts', 'plot_cooccurrence', 'plot_image_sizes',
            'plot_text_lengths', 'show_oddities']
 
-# %% ../nbs/10_view_data.ipynb #9658d848
+# %% ../nbs/10_view_data.ipynb #0fc3a1f3
 import textwrap
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from . import __version__
-from .core import (ItemsError, cache_folder, check_items, genre_counts, genre_matrix, is_multilabel, nearest, rng_for,
-                               stable_hash)
+from .core import (ItemsError, cache_folder, check_items, genre_counts, genre_matrix, is_multilabel,
+                               nearest, rng_for, stable_hash)
 from .images import ImageError, open_image, scan_images
 from .sources import read_folder, read_table
 from .synth import MadeWorld, made_items
 
-# %% ../nbs/10_view_data.ipynb #312e7d25
+# %% ../nbs/10_view_data.ipynb #5e2c8a5b
 def read_items(
     path=None, # A folder with one subfolder a genre, or a table (CSV, TSV, JSON, Parquet); `None`: the made world
     n:int=1000, # How many items the made world has
@@ -28,7 +28,8 @@ def read_items(
 )->pd.DataFrame: # Items
     "Items from your own folder or table, or from the made world; raises `ItemsError` where there is nothing to read"
     if path is None:
-        flaws = {'imbalance': .4, 'duplicates': .04} | ({'damaged': .02, 'blank': .01} if kwargs.get('images', True) else {})
+        flaws = {'imbalance': .4, 'duplicates': .04}
+        if kwargs.get('images', True): flaws |= {'damaged': .02, 'blank': .01}
         recipe = flaws | kwargs
         name = f'{stable_hash(__version__, n, MadeWorld(**recipe).recipe):016x}'
         return made_items(cache_folder()/'made'/name, n, **recipe)
@@ -36,9 +37,10 @@ def read_items(
     if path.is_dir(): return read_folder(path, **kwargs)
     if path.is_file(): return read_table(path, **kwargs)
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise ItemsError(f'no folder or table {str(path)!r}.{nearest(path.name, beside)} Give an existing path, or None for the made world.')
+    raise ItemsError(f'no folder or table {str(path)!r}.{nearest(path.name, beside)} '
+                     'Give an existing path, or None for the made world.')
 
-# %% ../nbs/10_view_data.ipynb #ce2f8802
+# %% ../nbs/10_view_data.ipynb #2c086908
 def _counted(values):
     "The distinct values, each with its count, most frequent first"
     counts = pd.Series(list(values), dtype=object).value_counts()
@@ -80,16 +82,20 @@ def _describe_pictures(items, scan):
     facts = {'readable': len(good), 'problems': _counted(scan.problem.dropna()),
              'oddities': _counted(scan.oddities.explode().dropna()),
              'blank': int(scan.blank.sum()), 'groups of equal files': n_equal, '... with different genres': n_differing,
-             'formats': _counted(scan.format.dropna()), 'space on disk, MB': round(float(scan.n_bytes.fillna(0).sum()/1e6), 1)}
+             'formats': _counted(scan.format.dropna()),
+             'space on disk, MB': round(float(scan.n_bytes.fillna(0).sum()/1e6), 1)}
     if not len(good): return facts
-    return facts | {'width (min / median / max)': _spread(good.width), 'height (min / median / max)': _spread(good.height)}
+    return facts | {'width (min / median / max)': _spread(good.width),
+                    'height (min / median / max)': _spread(good.height)}
 
 def _describe_texts(items):
     words, characters = _n_words(items), items.text.dropna().map(len)
     n_equal, n_differing = _equal_groups(items.loc[words.index], items.text.dropna())
     quartiles = ' / '.join(f'{q:,.0f}' for q in words.quantile([.25, .5, .75]))
-    return {'words, mean': round(float(words.mean()), 1), 'words, standard deviation': round(float(words.std(ddof=0)), 1),
-            'words, quartiles': quartiles, 'words (min / median / max)': _spread(words), 'characters (min / median / max)': _spread(characters),
+    return {'words, mean': round(float(words.mean()), 1),
+            'words, standard deviation': round(float(words.std(ddof=0)), 1),
+            'words, quartiles': quartiles,
+            'words (min / median / max)': _spread(words), 'characters (min / median / max)': _spread(characters),
             'groups of equal texts': n_equal, '... with different genres': n_differing}
 
 def describe_items(
@@ -101,7 +107,8 @@ def describe_items(
     picture, text = items.image.notna(), items.text.notna()
     facts = {'items': {'rows': len(items), 'with picture': int(picture.sum()), 'with text': int(text.sum()),
                        'with neither': int((~picture & ~text).sum()), 'split': _counted(items.split.dropna())}}
-    if 'mended' in items: facts['items']['mended while reading'] = _counted(items.mended.dropna().str.split('; ').explode())
+    if 'mended' in items:
+        facts['items']['mended while reading'] = _counted(items.mended.dropna().str.split('; ').explode())
     facts['genres'] = _describe_genres(items)
     facts['pictures'] = _describe_pictures(items, _checked_scan(items, scan)) if picture.any() else {'readable': 0}
     if text.any(): facts['texts'] = _describe_texts(items)
@@ -109,7 +116,7 @@ def describe_items(
     index = pd.MultiIndex.from_tuples(rows, names=['about', 'fact'])
     return pd.DataFrame({'value': list(rows.values())}, index=index, dtype=object)
 
-# %% ../nbs/10_view_data.ipynb #cab78f8e
+# %% ../nbs/10_view_data.ipynb #508ee36a
 def _plain(text): return str(text).replace('$', r'\$') # else matplotlib would read a formula between two of them
 
 def _short(name, n=36):
@@ -138,7 +145,8 @@ def _draw_item(ax, image, text, title):
 def _grid(cells, n_columns):
     "One axes a cell `(image, text, title)`; `None` leaves a gap"
     n_rows = -(-len(cells)//n_columns)
-    _, axes = plt.subplots(n_rows, n_columns, figsize=(1.3*n_columns, 1.9*n_rows), dpi=80, squeeze=False, layout='constrained')
+    _, axes = plt.subplots(n_rows, n_columns, figsize=(1.3*n_columns, 1.9*n_rows), dpi=80, squeeze=False,
+                           layout='constrained')
     for ax in axes.flat[len(cells):]: ax.axis('off')
     for ax, cell in zip(axes.flat, cells):
         if cell is None: ax.axis('off')
@@ -151,9 +159,11 @@ def show_items(
     max_genres:int=30, # Rows at most
     seed:int=0, # Another seed shows other items
 ):
-    "Show pictures with their genres; without a picture, the beginning of the text, or the reason why it cannot be opened"
+    "Show pictures with their genres; without one, the beginning of the text, or the reason why it cannot be opened"
     check_items(items)
-    def some_of(rows, n, *what): return rows.iloc[rng_for(seed, 'show_items', *what).permutation(len(rows))[:n]].itertuples()
+    def some_of(rows, n, *what):
+        order = rng_for(seed, 'show_items', *what).permutation(len(rows))
+        return rows.iloc[order[:n]].itertuples()
     if not by_genre:
         cells = [(i.image, i.text, ', '.join(i.genres) or 'no genre') for i in some_of(items, n or 12)]
         return _grid(cells, min(len(cells), 6))
@@ -162,7 +172,8 @@ def show_items(
         chosen = [(i.image, i.text, genre) for i in some_of(items[items.genres.map(lambda gs: genre in gs)], n, genre)]
         cells += chosen + [None]*(n - len(chosen))
     if not cells:
-        raise ItemsError('no item has a genre. Use show_items(items) without by_genre, or check how the genres were read.')
+        raise ItemsError('no item has a genre. Use show_items(items) without by_genre, '
+                         'or check how the genres were read.')
     _grid(cells, n)
 
 # %% ../nbs/10_view_data.ipynb #caa734c7
@@ -196,7 +207,7 @@ def plot_genre_counts(
     ax.set(title=f'Items a genre{most}', xlabel=f'items (of {len(items):,})', ylabel='genre')
     return ax
 
-# %% ../nbs/10_view_data.ipynb #f32a071b
+# %% ../nbs/10_view_data.ipynb #a5baef89
 def plot_cooccurrence(
     items:pd.DataFrame, # Items with several genres each
     ax=None, # Matplotlib axes to draw on
@@ -205,7 +216,8 @@ def plot_cooccurrence(
     "A map: which share of the items of the row's genre also carries the column's genre"
     counts = genre_counts(check_items(items)).iloc[:max_genres]
     n, title = len(counts), 'Genres that come together'
-    if not is_multilabel(items): return _nothing(ax, title, 'no item has more than one genre' if n else 'no item has a genre')
+    if not is_multilabel(items):
+        return _nothing(ax, title, 'no item has more than one genre' if n else 'no item has a genre')
     ax = _axes(ax, 3 + .32*n, 2 + .3*n)
     y = genre_matrix(items, list(counts.index)).astype(int)
     share = (y.T @ y)/counts.to_numpy()[:, None]
@@ -249,7 +261,7 @@ def plot_image_sizes(
     ax.set(xlabel='width, pixels', ylabel='height, pixels (the line: as high as wide)')
     return ax
 
-# %% ../nbs/10_view_data.ipynb #ae74c13c
+# %% ../nbs/10_view_data.ipynb #e343979f
 def plot_text_lengths(
     items:pd.DataFrame, # Items
     ax=None, # Matplotlib axes to draw on
@@ -262,7 +274,9 @@ def plot_text_lengths(
     low, middle, high = words.quantile([.25, .5, .75])
     wide = words.max() > 20*max(middle, 1)
     if wide: bins = np.unique(np.geomspace(max(words.min(), 1), words.max() + 1, 40).round())
-    else: bins = np.arange(words.min(), words.max() + 2 + (step := -(-int(words.max() - words.min() + 1)//40)), step) - .5
+    else:
+        step = -(-int(words.max() - words.min() + 1)//40)
+        bins = np.arange(words.min(), words.max() + 2 + step, step) - .5
     ax.hist(words.clip(lower=1) if wide else words, bins=bins)
     if wide: ax.set_xscale('log')
     for value, style in [(low, ':'), (middle, '-'), (high, ':')]: ax.axvline(value, color='black', lw=1, ls=style)

@@ -1,0 +1,148 @@
+"Kernel ridge, bundles and the estimator: exact, honest, safe"
+import json, subprocess, sys
+
+import numpy as np, pytest
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+
+from genre_fastai.bodies import load_body
+from genre_fastai.bundle import BundleError, load_bundle, predict_batch
+from genre_fastai.core import ItemsError, genre_matrix
+from genre_fastai.embed import BodyEncoder
+from genre_fastai.estimator import GenreClassifier
+from genre_fastai.kernel_ridge import KernelRidgeClassifier
+from genre_fastai.prepare_data import clean_items, split_items
+from genre_fastai.synth import made_items
+
+
+def world(folder, **kwargs):
+    items, _ = clean_items(made_items(folder, n=200, n_genres=3, seed=5, **kwargs), needs='image')
+    return split_items(items, valid=.1, test=.25, seed=0)
+
+@pytest.fixture(scope='module')
+def single(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'single')
+
+@pytest.fixture(scope='module')
+def several(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'several', multilabel=True)
+
+@pytest.fixture(scope='module')
+def fitted(single): return GenreClassifier(encoder='colours').fit(single)
+
+
+def test_ridge_matches_scikit_learn():
+    from sklearn.kernel_ridge import KernelRidge
+    x, y = make_classification(80, 6, n_informative=4, random_state=0)
+    ours = KernelRidgeClassifier(alphas=(.5,), widths=(1.,)).fit(x[:60], y[:60])
+    z = ((x - x[:60].mean(0))/x[:60].std(0)).astype('float32')
+    theirs = KernelRidge(alpha=.5, kernel='rbf', gamma=1/(4*x.shape[1])).fit(z[:60], (y[:60] == 1) - (y[:60] == 1).mean())
+    assert np.allclose(ours.decision_function(x[60:])[:, 1], theirs.predict(z[60:]) + (y[:60] == 1).mean(), atol=1e-4)
+
+
+def test_one_block_for_each_part():
+    x, y = make_classification(90, 8, n_informative=5, random_state=1)
+    noise = np.random.default_rng(0).normal(size=(90, 300))
+    both = np.concatenate([x, noise], 1)
+    def left_out(blocks):
+        m = KernelRidgeClassifier(blocks=blocks).fit(both, y)
+        return (m.predict_left_out().argmax(1) == y).mean()
+    assert left_out([8, 300]) > left_out(None), 'a block of its own keeps few good columns from drowning'
+    with pytest.raises(ValueError, match='add up to 9 columns'): KernelRidgeClassifier(blocks=[4, 5]).fit(both, y)
+
+
+def test_left_out_predictions_fall_to_chance_on_shuffled_labels():
+    x, y = make_classification(300, 10, n_informative=6, random_state=2)
+    shuffled = np.random.default_rng(0).permutation(y)
+    m = KernelRidgeClassifier().fit(x, shuffled)
+    assert abs((m.predict_left_out().argmax(1) == shuffled).mean() - .5) < .1
+
+
+def test_test_labels_never_reach_the_model(several):
+    poisoned = several.copy()
+    for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = ['Crime']
+    a, b = (GenreClassifier(encoder='colours').fit(i) for i in (several, poisoned))
+    test = several[several.split == 'test']
+    assert np.array_equal(a.predict_proba(test), b.predict_proba(test)) and np.array_equal(a.thresholds_, b.thresholds_)
+
+
+def test_scores_use_test_rows_and_refuse_seen_ones(single, fitted):
+    test = single[single.split == 'test']
+    p, y = fitted.predict_proba(test), genre_matrix(test, list(fitted.classes_))
+    assert fitted.score(single) == (p.argmax(1) == y.argmax(1)).mean()
+    with pytest.raises(ItemsError, match='were seen in fit.*allow_seen=True'): fitted.report(single.assign(split=None))
+    assert len(fitted.report(single.assign(split=None), allow_seen=True)) > 3
+
+
+def test_every_row_gets_a_genre(several):
+    clf = GenreClassifier(encoder='colours').fit(several)
+    clf.thresholds_ = np.ones(len(clf.classes_))
+    assert all(len(genres) == 1 for genres in clf.predict(several))
+    assert all(len(genres) == 2 for genres in clf.predict(several, top=2))
+
+
+def test_save_load_in_a_process_without_fastai(single, fitted, tmp_path):
+    body = GenreClassifier(encoder=BodyEncoder(load_body('test_resnet', 'random'), 'all', 64, flip=True)).fit(single)
+    for name, clf in (('colours', fitted), ('body', body)):
+        folder = clf.save(tmp_path/name)
+        test = single[single.split == 'test']
+        code = ('import sys, json; from genre_fastai.bundle import load_bundle, predict_batch;'
+                'p = predict_batch(load_bundle(sys.argv[1]), json.loads(sys.argv[2])); assert "fastai.learner" not in sys.modules;'
+                'print(json.dumps(p.tolist()))')
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, json.dumps(list(test.image))], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert np.allclose(json.loads(done.stdout), clf.predict_proba(test), atol=1e-6)
+    assert sorted(p.name for p in folder.iterdir()) == ['README.md', 'config.json', 'model.safetensors']
+
+
+@pytest.mark.parametrize('place', [.05, .5, .99])
+def test_one_flipped_bit_is_refused(fitted, tmp_path, place):
+    file = fitted.save(tmp_path/'m')/'model.safetensors'
+    data = bytearray(file.read_bytes())
+    data[int(len(data)*place)] ^= 4
+    file.write_bytes(data)
+    with pytest.raises(BundleError, match='SHA-256'): load_bundle(tmp_path/'m')
+
+
+def test_foreign_new_and_missing_bundles_are_refused(fitted, tmp_path):
+    config = fitted.save(tmp_path/'m')/'config.json'
+    facts = json.loads(config.read_text())
+    for content, message in [('{"format": 99, "vocab": []}', 'format 99'), ('{}', 'not the config'), ('{', 'damaged')]:
+        config.write_text(content)
+        with pytest.raises(BundleError, match=message): load_bundle(tmp_path/'m')
+    config.write_text(json.dumps(facts))
+    (tmp_path/'m'/'model.safetensors').unlink()
+    with pytest.raises(BundleError, match='is missing'): load_bundle(tmp_path/'m')
+    with pytest.raises(BundleError, match='no bundle in'): GenreClassifier.load(tmp_path/'nothing')
+
+
+def test_nothing_is_replaced_by_accident(fitted, tmp_path):
+    fitted.save(tmp_path/'m')
+    with pytest.raises(FileExistsError, match='overwrite=True'): fitted.save(tmp_path/'m')
+    fitted.save(tmp_path/'m', overwrite=True)
+    (tmp_path/'mine').mkdir()
+    (tmp_path/'mine'/'thesis.txt').write_text('years of work')
+    with pytest.raises(FileExistsError): fitted.save(tmp_path/'mine', overwrite=True)
+    assert (tmp_path/'mine'/'thesis.txt').exists() and not list(tmp_path.glob('.*.tmp'))
+
+
+def test_made_data_is_named_in_the_card(fitted, tmp_path):
+    assert 'MADE DATA' in (fitted.save(tmp_path/'m')/'README.md').read_text()
+
+
+def test_wrong_input_is_named(single, fitted):
+    with pytest.raises(ValueError, match='preset is'): GenreClassifier(preset='quick').fit(single)
+    with pytest.raises(ItemsError, match='only one genre'): GenreClassifier(encoder='colours').fit(single[single.genres.map(lambda g: g == single.genres[0])])
+    with pytest.raises(ValueError, match='image='): fitted.predict()
+    rows = single.copy()
+    rows.at[rows.index[rows.split == 'test'][0], 'genres'] = ['Opera']
+    with pytest.raises(ItemsError, match="not in train: 'Opera'"): GenreClassifier(encoder='colours').fit(rows)
+    assert clone(fitted).get_params() == fitted.get_params()
+
+
+def test_predict_batch_is_safe_in_threads(fitted, single, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+    bundle = load_bundle(fitted.save(tmp_path/'m'))
+    images = list(single.image[:12])
+    expected = predict_batch(bundle, images)
+    with ThreadPoolExecutor(4) as pool: results = list(pool.map(lambda _: predict_batch(bundle, images), range(8)))
+    assert all(np.array_equal(r, expected) for r in results)
+    assert predict_batch(bundle, []).shape == (0, 3)
