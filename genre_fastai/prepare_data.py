@@ -124,7 +124,7 @@ def _drop_rare(items, min_count, report):
     report.add(items.item_id[changed], 'changed', reason, lost[changed])
     return _drop(items, hit & empty, f'only genres with fewer than {min_count} items', report, lost)
 
-# %% ../nbs/20_prepare_data.ipynb #589d0360
+# %% ../nbs/20_prepare_data.ipynb #35c2bcba
 _SWITCHES = {
     'needs': list(_NEEDS), 'no_genre': ['drop', 'keep'], 'unreadable': ['drop', 'keep'], 'blank': ['drop', 'keep'],
     'copies': ['first', 'keep'], 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'],
@@ -144,7 +144,7 @@ def clean_items(
     unreadable:str='drop', # Pictures that cannot be read: 'drop' or 'keep'
     blank:str='drop', # Pictures of practically one colour: 'drop' or 'keep'
     copies:str='first', # Of exact copies keep the 'first', or 'keep' all
-    conflicts:str='auto', # If genres differ: 'drop' all, 'first', its 'union', 'keep' all; 'auto': union if multi-label, else drop
+    conflicts:str='auto', # If genres differ: 'drop', 'first', 'union', 'keep'; 'auto': union if multi-label, else drop
     copy_of:str='both', # Copies agree in picture and text ('both'), in the 'image' alone, or in the 'text' alone
     near:str='keep', # Near copies of pictures: 'keep' and note them, or keep the 'first' only
     max_distance:int=10, # Bits of the perceptual hash in which near copies may differ

@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
 
 from genre_fastai.core import genre_matrix, make_items
-from genre_fastai.metrics import (METRICS, Interval, Scored, _average_precision, _wilson, bootstrap_interval, calibration_error,
-                                  chance_probabilities, check_scores, confusion, format_scores, genre_report, genre_scores,
-                                  most_confused, paired_bootstrap, pick_genres, plot_calibration, plot_confusion,
-                                  prior_probabilities, score_table, tune_thresholds)
+from genre_fastai.metrics import (METRICS, Interval, Scored, _average_precision, _wilson, bootstrap_interval,
+                                  calibration_error, chance_probabilities, check_scores, confusion, format_scores,
+                                  genre_report, genre_scores, most_confused, paired_bootstrap, pick_genres,
+                                  plot_calibration, plot_confusion, prior_probabilities, score_table, tune_thresholds)
 
 
 def single(n, n_genres, seed=0):
@@ -61,7 +61,8 @@ def test_multi_label_scores_are_those_of_scikit_learn(digits):
         assert found[f'{average}_f1'] == pytest.approx(sk.f1_score(y, picks, average=average, zero_division=0))
     assert found['map'] == pytest.approx(sk.average_precision_score(y, p, average='macro'))
     clipped = np.clip(p, 1e-7, 1 - 1e-7)
-    assert found['log_loss'] == pytest.approx(np.mean([sk.log_loss(y[:, j], clipped[:, j], labels=[0, 1]) for j in range(6)]))
+    losses = [sk.log_loss(y[:, j], clipped[:, j], labels=[0, 1]) for j in range(6)]
+    assert found['log_loss'] == pytest.approx(np.mean(losses))
     assert found['brier'] == pytest.approx(np.mean([sk.brier_score_loss(y[:, j], p[:, j]) for j in range(6)]))
 
 
@@ -129,7 +130,8 @@ def test_chance_and_prior_score_what_theory_says():
     assert prior['map'] == pytest.approx(1/7)                                      # constant scores: each genre's share
     y, _ = multi(40_000, 5)
     assert genre_scores(y, prior_probabilities(y, len(y)), True)['map'] == pytest.approx(y.mean(0).mean())
-    assert genre_scores(y, chance_probabilities(len(y), 5, True), True)['map'] == pytest.approx(y.mean(0).mean(), abs=.01)
+    chance = genre_scores(y, chance_probabilities(len(y), 5, True), True)
+    assert chance['map'] == pytest.approx(y.mean(0).mean(), abs=.01)
     assert pick_genres(chance_probabilities(4000, 5, True), True).mean() == pytest.approx(.5, abs=.02)
     assert np.array_equal(chance_probabilities(9, 3, False, seed=4), chance_probabilities(9, 3, False, seed=4))
 
@@ -197,7 +199,8 @@ def test_thresholds_of_genres_without_positives_and_of_constant_scores():
     thresholds = tune_thresholds(y, p)
     assert np.isfinite(thresholds).all() and ((thresholds > 0) & (thresholds < 1)).all()
     assert (p[:, 2] < thresholds[2]).all()
-    assert ((tune_thresholds(y, np.full_like(p, .25)) < .25) == y.any(0)).all()      # nothing to go by: call all, or none
+    blind = tune_thresholds(y, np.full_like(p, .25))                               # nothing to go by: call all, or none
+    assert ((blind < .25) == y.any(0)).all()
     assert np.isfinite(tune_thresholds(y, y.astype(float))).all()
     assert np.isfinite(tune_thresholds(y, np.zeros_like(p))).all()
     assert np.array_equal(thresholds, tune_thresholds(y, p))
@@ -233,8 +236,9 @@ def test_interval_of_map_covers_with_rare_genres_where_percentiles_do_not():
         p = 1/(1 + np.exp(-np.log(np.geomspace(.4, .01, 12)) - rng.normal(size=(n, 12))*1.5))
         return (rng.random(p.shape) < p).astype(np.uint8), p
     truth = genre_scores(*draw(100_000, 999), True)['map']
-    covered = sum(i.low <= truth <= i.high for i in (bootstrap_interval('map', *draw(600, s), True, n_boot=128) for s in range(60)))
-    assert covered >= 49, covered                                                    # 57 expected of an ideal interval; percentiles: about 30
+    intervals = [bootstrap_interval('map', *draw(600, seed), True, n_boot=128) for seed in range(60)]
+    covered = sum(i.low <= truth <= i.high for i in intervals)
+    assert covered >= 49, covered                              # 57 expected of an ideal interval; percentiles: about 30
 
 
 def test_wilson_interval_of_f1_covers():
@@ -285,13 +289,14 @@ def test_groups_widen_and_lone_items_stand_alone():
     assert alone == bootstrap_interval('accuracy', y, p, False, groups=pd.Series([f'g{i}' for i in range(150)]))
     mixed = bootstrap_interval('accuracy', y, p, False, groups=['a']*75 + [np.nan]*75)
     assert mixed.high - mixed.low > alone.high - alone.low
-    with pytest.raises(ValueError, match='groups has 3 values for 150 items'): bootstrap_interval('accuracy', y, p, False, groups=[1, 2, 3])
+    with pytest.raises(ValueError, match='groups has 3 values for 150 items'):
+        bootstrap_interval('accuracy', y, p, False, groups=[1, 2, 3])
 
 
 def test_resamples_without_a_rare_genre_still_count():
     y, p = multi(30, 3)
     y[:, 2] = 0
-    y[0, 2] = 1                                                                      # in a third of resamples nobody carries it
+    y[0, 2] = 1                                                              # in a third of resamples nobody carries it
     interval = bootstrap_interval('map', y, p, True)
     assert np.isfinite(interval).all()
     y[:], y[0, 0] = 0, 1
@@ -302,7 +307,8 @@ def test_paired_difference():
     y, p = single(400, 5)
     worse = .5*p + .1
     d = paired_bootstrap('log_loss', y, worse, p, False)
-    assert d.low > 0 and d.value == pytest.approx(genre_scores(y, worse, False)['log_loss'] - genre_scores(y, p, False)['log_loss'])
+    losses = [genre_scores(y, q, False)['log_loss'] for q in (worse, p)]
+    assert d.low > 0 and d.value == pytest.approx(losses[0] - losses[1])
     assert paired_bootstrap('accuracy', y, p, p, False) == (0, 0, 0)
     y, p = multi(200, 4)
     a, b = .3, .6
@@ -323,7 +329,8 @@ def test_interval_as_text():
 def test_score_table_is_the_same_judge_for_all():
     y, p = multi(300, 5)
     thresholds = tune_thresholds(*multi(300, 5, 1))
-    table = score_table(y, {'prior': prior_probabilities(y, 300), 'tuned': p, 'plain': p}, True, {'tuned': thresholds}, n_boot=100)
+    models = {'prior': prior_probabilities(y, 300), 'tuned': p, 'plain': p}
+    table = score_table(y, models, True, {'tuned': thresholds}, n_boot=100)
     assert table.loc['tuned', 'macro_f1'] == genre_scores(y, p, True, thresholds)['macro_f1']
     assert table.loc['plain', 'macro_f1'] == genre_scores(y, p, True)['macro_f1']
     assert table.loc['tuned', 'map'] == table.loc['plain', 'map']
@@ -345,8 +352,9 @@ def test_genre_report_is_that_of_scikit_learn(multilabel):
     report = genre_report(y, p, vocab, multilabel, n_boot=50)
     picks = pick_genres(p, multilabel)
     expected = sk.classification_report(y, picks, target_names=vocab, output_dict=True, zero_division=0)
+    columns = {'precision': 'precision', 'recall': 'recall', 'f1': 'f1-score', 'support': 'support'}
     for genre in vocab:
-        for ours, theirs in [('precision', 'precision'), ('recall', 'recall'), ('f1', 'f1-score'), ('support', 'support')]:
+        for ours, theirs in columns.items():
             assert report.loc[genre, ours] == pytest.approx(expected[genre][theirs])
     for kind in ('macro', 'micro', 'weighted'):
         for ours, theirs in [('precision', 'precision'), ('recall', 'recall'), ('f1', 'f1-score')]:
@@ -372,7 +380,8 @@ def test_confusion_is_that_of_scikit_learn():
     assert np.array_equal(table, sk.confusion_matrix(y.argmax(1), p.argmax(1), labels=range(5)))
     y, p = multi(300, 5)
     table = confusion(y, p, list('abcde'), True, .3)
-    assert np.array_equal(table[['tn', 'fp', 'fn', 'tp']].to_numpy().reshape(5, 2, 2), sk.multilabel_confusion_matrix(y, pick_genres(p, True, .3)))
+    counts = table[['tn', 'fp', 'fn', 'tp']].to_numpy().reshape(5, 2, 2)
+    assert np.array_equal(counts, sk.multilabel_confusion_matrix(y, pick_genres(p, True, .3)))
 
 
 def test_most_confused_pairs_are_the_largest_cells_off_the_diagonal():
@@ -382,7 +391,8 @@ def test_most_confused_pairs_are_the_largest_cells_off_the_diagonal():
     assert pairs['items'].sum() == 300 - np.trace(table)
     assert all(table.loc[r.true, r.picked] == r.items and r.true != r.picked for r in pairs.itertuples())
     assert pairs.share[0] == pytest.approx(pairs['items'][0]/table.loc[pairs.true[0]].sum())
-    assert list(most_confused(np.eye(2, dtype=int), np.eye(2), ['a', 'b'], False).columns) == ['true', 'picked', 'items', 'share']
+    pairs = most_confused(np.eye(2, dtype=int), np.eye(2), ['a', 'b'], False)
+    assert list(pairs.columns) == ['true', 'picked', 'items', 'share']
     y, p = np.array([[1, 0, 0], [1, 1, 0]]), np.array([[.1, .9, .8], [.9, .1, .8]])
     pairs = most_confused(y, p, list('abc'), True)
     assert set(zip(pairs.true, pairs.picked)) == {('a', 'b'), ('a', 'c'), ('b', 'c')}

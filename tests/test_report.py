@@ -98,8 +98,8 @@ def test_a_picture_comes_back_as_it_was_and_the_figure_stays_open():
 
 
 def test_numbers_stand_right_and_texts_left():
-    table = pd.DataFrame({'n': [1, 20], 'x': [.5, None], 'score': ['.412 [.380, .440]', '–'], 'share': ['3 %', '40 %'],
-                          'name': ['a', '2'], 'empty': [None, None]})
+    table = pd.DataFrame({'n': [1, 20], 'x': [.5, None], 'score': ['.412 [.380, .440]', '–'],
+                          'share': ['3 %', '40 %'], 'name': ['a', '2'], 'empty': [None, None]})
     page = Page('a').add_table(table)
     kinds = [set(k) for k, _ in cells(page)][:6]
     assert kinds == [{'num'}]*4 + [set()]*2
@@ -107,13 +107,14 @@ def test_numbers_stand_right_and_texts_left():
 
 
 def test_the_best_is_marked():
-    table = pd.DataFrame({'acc': ['.3 [.2, .4]', '.9 [.8, 1.0]', '.5 [.4, .6]', '.5 [.4, .6]'], 'loss': [2, .1, np.nan, 1.]},
-                         index=['chance', 'best possible', 'a', 'b'])
+    table = pd.DataFrame({'acc': ['.3 [.2, .4]', '.9 [.8, 1.0]', '.5 [.4, .6]', '.5 [.4, .6]'],
+                          'loss': [2, .1, np.nan, 1.]}, index=['chance', 'best possible', 'a', 'b'])
     page = Page('a').add_table(table, best={'acc': 'max', 'loss': 'min'}, unranked=['best possible'])
     marked = [t for k, t in cells(page) if 'best' in k]
     assert marked == ['.5 [.4, .6]', '.5 [.4, .6]', '1.000']
     assert not [1 for k, _ in cells(Page('a').add_table(table)) if 'best' in k]
-    assert not [1 for k, _ in cells(Page('a').add_table(pd.DataFrame({'x': ['a', 'b']}), best={'x': 'max'})) if 'best' in k]
+    words = Page('a').add_table(pd.DataFrame({'x': ['a', 'b']}), best={'x': 'max'})
+    assert not [1 for k, _ in cells(words) if 'best' in k]
 
 
 def test_row_names_are_shown_where_they_say_something():
@@ -127,9 +128,11 @@ def test_row_names_are_shown_where_they_say_something():
 
 
 @pytest.mark.parametrize('table', [
-    pd.DataFrame(), pd.DataFrame({'a': []}), pd.Series([1, 2], name='s'), pd.DataFrame([[1, 2]], columns=['same', 'same']),
+    pd.DataFrame(), pd.DataFrame({'a': []}), pd.Series([1, 2], name='s'),
+    pd.DataFrame([[1, 2]], columns=['same', 'same']),
     pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([('a', 'x'), ('a', 'y')])),
-    pd.DataFrame({'t': [pd.Timestamp('2020-01-01'), pd.NaT], 'd': [datetime.date(2020, 1, 1), None], 'c': pd.Categorical(['a', None])}),
+    pd.DataFrame({'t': [pd.Timestamp('2020-01-01'), pd.NaT], 'd': [datetime.date(2020, 1, 1), None],
+                  'c': pd.Categorical(['a', None])}),
     pd.DataFrame({'o': [{'k': 1}, object], 'b': [True, None], 'arr': [np.arange(3), []], 'inf': [np.inf, -np.inf]})])
 def test_odd_tables(table): assert read(Page('a').add_table(table)).tags.count('table') == 1
 
@@ -143,7 +146,8 @@ def test_rows_left_out_are_counted():
 
 def test_cells():
     assert format_cell(np.float32(.5)) == '0.500' and format_cell(np.int64(3)) == '3' and format_cell(0.) == '0.000'
-    assert format_cell(1e-9) == '1.00e-09' and format_cell(-1e-9) == '-1.00e-09' and format_cell(12345.6789, 1) == '12345.7'
+    assert format_cell(1e-9) == '1.00e-09' and format_cell(-1e-9) == '-1.00e-09'
+    assert format_cell(12345.6789, 1) == '12345.7'
     assert format_cell(pd.NA) == format_cell(pd.NaT) == format_cell(None) == format_cell(np.nan) == '–'
     assert format_cell(np.bool_(False)) == 'no' and format_cell(['a', None, .5]) == 'a, –, 0.500'
     assert format_cell([]) == ''
@@ -153,7 +157,8 @@ def test_contents_and_foot():
     page = Page('a').add_heading('One').add_heading('Two', 3)
     text = page.to_html(seed=7, data='covers', genres=['a', 'b'])
     assert 'href="#part-1">One' in text and 'id="part-2">Two' in text and 'class="sub"' in text
-    for part in ('<dt>seed</dt><dd>7</dd>', '<dt>genres</dt><dd>a, b</dd>', '<dt>python</dt>', '<dt>numpy</dt>', '<dt>written</dt>'):
+    for part in ('<dt>seed</dt><dd>7</dd>', '<dt>genres</dt><dd>a, b</dd>', '<dt>python</dt>', '<dt>numpy</dt>',
+                 '<dt>written</dt>'):
         assert part in text
     assert '<nav' not in Page('a').to_html()
     assert repr(page) == "Page('a', 2 headings, 2 parts)"
@@ -172,7 +177,7 @@ def test_saving_replaces_the_whole_file_or_leaves_the_old_one(tmp_path, monkeypa
     path = tmp_path/'runs'/'demo'/'report.html'
     assert Page('first').save(path) == path
     page = Page('second')
-    page.parts.append(3)                                                             # cannot be joined: fails before writing
+    page.parts.append(3)                                                      # cannot be joined: fails before writing
     with pytest.raises(TypeError): page.save(path)
     assert '<h1>first</h1>' in path.read_text(encoding='utf-8')
     Page('third').save(str(path))
@@ -182,7 +187,8 @@ def test_saving_replaces_the_whole_file_or_leaves_the_old_one(tmp_path, monkeypa
 
 def test_refusals_are_one_line():
     table = pd.DataFrame({'accuracy': [1]})
-    for call, message in [(lambda: Page('a').add_table([[1]]), 'not list'), (lambda: Page('a').add_figure('x.png'), 'not str'),
+    for call, message in [(lambda: Page('a').add_table([[1]]), 'not list'),
+                          (lambda: Page('a').add_figure('x.png'), 'not str'),
                           (lambda: Page('a').add_heading('x', 1), 'level is 1'),
                           (lambda: Page('a').add_table(table, best={'acuracy': 'max'}), "Did you mean 'accuracy'"),
                           (lambda: Page('a').add_table(table, best={'accuracy': 'most'}), "use 'max' or 'min'")]:
