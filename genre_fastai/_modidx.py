@@ -89,6 +89,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'genre_fastai.core.DiskCache.__reduce__': ('core.html#diskcache.__reduce__', 'genre_fastai/core.py'),
                                    'genre_fastai.core.DiskCache._connection': ('core.html#diskcache._connection', 'genre_fastai/core.py'),
                                    'genre_fastai.core.DiskCache._forget': ('core.html#diskcache._forget', 'genre_fastai/core.py'),
+                                   'genre_fastai.core.DiskCache._opened': ('core.html#diskcache._opened', 'genre_fastai/core.py'),
                                    'genre_fastai.core.DiskCache.get_many': ('core.html#diskcache.get_many', 'genre_fastai/core.py'),
                                    'genre_fastai.core.DiskCache.n_bytes': ('core.html#diskcache.n_bytes', 'genre_fastai/core.py'),
                                    'genre_fastai.core.DiskCache.put_many': ('core.html#diskcache.put_many', 'genre_fastai/core.py'),

@@ -264,7 +264,7 @@ def rng_for(
     "A random generator for `parts`: the same whatever was drawn before"
     return np.random.default_rng(stable_hash(seed, *parts))
 
-# %% ../nbs/00_core.ipynb #b9563dff
+# %% ../nbs/00_core.ipynb #2d87701e
 def cache_folder()->Path: # `GENRE_FASTAI_CACHE`, or the user's cache folder
     "Where slow work is remembered; may be deleted at any time"
     return Path(os.environ.get('GENRE_FASTAI_CACHE') or user_cache_dir('genre_fastai'))
@@ -285,16 +285,26 @@ class DiskCache:
 
     def __reduce__(self): return DiskCache, (self.path, self.max_bytes)  # worker processes open the file anew
 
+    def _opened(self, patience=60):
+        "A new connection; turning on the write-ahead log does not wait for others by itself, so it is tried again"
+        connection = sqlite3.connect(self.path, timeout=patience)
+        end = time.monotonic() + patience
+        while True:
+            try:
+                connection.execute('PRAGMA journal_mode=WAL')
+                connection.execute('PRAGMA synchronous=NORMAL')
+                connection.execute('CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value BLOB, used REAL)')
+                return connection
+            except sqlite3.OperationalError as e:
+                if 'locked' not in str(e) or time.monotonic() > end: raise
+                time.sleep(.02)
+
     @contextlib.contextmanager
     def _connection(self):
         "This thread's own connection: SQLite's must not cross threads or forks"
         try:
             if getattr(self._local, 'pid', None) != os.getpid():
-                connection = sqlite3.connect(self.path, timeout=60)
-                connection.execute('PRAGMA journal_mode=WAL')
-                connection.execute('PRAGMA synchronous=NORMAL')
-                connection.execute('CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value BLOB, used REAL)')
-                self._local.connection, self._local.pid = connection, os.getpid()
+                self._local.connection, self._local.pid = self._opened(), os.getpid()
             with self._local.connection as connection: yield connection
         except sqlite3.Error as e:
             raise CacheError(f'cache {self.path}: {e}. Free some disk space, delete the file, '

@@ -443,7 +443,7 @@ def most_confused(
                           'share': items/s.y.sum(0)[true]})
     return table.sort_values(['items', 'share'], ascending=False, kind='stable').head(n).reset_index(drop=True)
 
-# %% ../nbs/22_metrics.ipynb #0c1e4937
+# %% ../nbs/22_metrics.ipynb #7fa2c328
 def _plot_square(table, ax):
     n, counts = len(table), table.to_numpy()
     share = counts/np.maximum(counts.sum(1, keepdims=True), 1)
@@ -453,7 +453,7 @@ def _plot_square(table, ax):
     for i, j in zip(*np.nonzero(counts)):
         colour = 'white' if share[i, j] > .55 else 'black'
         ax.text(j, i, f'{counts[i, j]}', ha='center', va='center', fontsize=size, color=colour)
-    ax.set_xticks(range(n), table.columns, rotation=90 if n > 6 else 0, fontsize=10 if n <= 12 else 9)
+    ax.set_xticks(range(n), table.columns, rotation=90 if n > 3 else 0, fontsize=10 if n <= 12 else 9)
     ax.set_yticks(range(n), table.index, fontsize=10 if n <= 12 else 9)
     ax.set(xlabel='picked genre', ylabel='true genre', title='Confusion: items (shade: share of the row)')
     ax.figure.colorbar(image, ax=ax, shrink=.7, label='share of the true genre')

@@ -276,7 +276,7 @@ def split_items(
     _check_parts(items, shares, 'split', group.nunique())
     return items
 
-# %% ../nbs/20_prepare_data.ipynb #843bd085
+# %% ../nbs/20_prepare_data.ipynb #e8c8fbb8
 @delegates(duplicate_groups)
 def check_split(
     items:pd.DataFrame, # Items with a split
@@ -318,7 +318,7 @@ def plot_split(
     for y, n in enumerate(counts.sum(axis=1)): ax.text(1.01, y, f'{n:,}', va='center', fontsize=8)
     ax.set(title='Where the items of each genre went', xlabel='share of items (number at the right)', ylabel='genre',
            xlim=(0, 1))
-    ax.legend(loc='upper center', bbox_to_anchor=(.5, -.16 if len(counts) < 15 else -.08), ncols=3, frameon=False)
+    ax.figure.legend(loc='outside lower center', ncols=3, frameon=False)
     return ax
 
 # %% ../nbs/20_prepare_data.ipynb #bfac5ae5
