@@ -120,4 +120,6 @@ def main():
     print(f'wrote {out/"scoreboard.md"} and {out/"scoreboard.json"}')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except (ValueError, OSError) as e: raise SystemExit(f'{type(e).__name__}: {e}')

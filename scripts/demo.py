@@ -113,4 +113,6 @@ def main():
     say(f'wrote {out/"report.html"}')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except (ValueError, OSError) as e: raise SystemExit(f'{type(e).__name__}: {e}')
