@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['OpenCover', 'fit_rows', 'split_rows', 'cover_transforms', 'cover_block']
 
-# %% ../nbs/42_blocks.ipynb #1782f992
+# %% ../nbs/42_blocks.ipynb #4864ee09
 import pandas as pd
-from fastai.vision.all import (CategoryBlock, DataBlock, IntToFloatTensor, MultiCategoryBlock, PILImage, Resize,
-                               ResizeMethod, Transform, TransformBlock, aug_transforms)
+from fastai.vision.all import (CategoryBlock, DataBlock, IntToFloatTensor, MultiCategoryBlock, PILImage, Transform,
+                               TransformBlock, aug_transforms)
 
 from .core import ItemsError, check_items, genre_vocab, is_multilabel
-from .images import ImageCache, open_image
+from .images import ImageCache, open_image, squeeze
 
-# %% ../nbs/42_blocks.ipynb #90407ba1
+# %% ../nbs/42_blocks.ipynb #115c2da6
 class OpenCover(Transform):
-    "Path to picture, through `open_image`, which knows truncated, animated, CMYK and other odd files"
+    "Path to square picture, through `open_image`, which knows truncated, animated, CMYK and other odd files"
     def __init__(self,
-        size:int, # Side that is needed: larger JPEGs are decoded at a fraction of their size
+        size:int, # Side of the square; larger JPEGs are decoded at a fraction of their size
         cache:ImageCache=None, # Opens resized copies instead of the originals
     ): self.size, self.cache = size, cache
 
     def encodes(self, path:str):
-        return PILImage.create(self.cache.load(path) if self.cache else open_image(path, size=self.size))
+        image = self.cache.load(path) if self.cache else open_image(path, size=self.size)
+        return PILImage.create(squeeze(image, self.size))
 
 def fit_rows(
     items:pd.DataFrame, # Items with a split
@@ -50,7 +51,7 @@ def _row_image(row): return row.image
 def _row_genres(row): return row.genres
 def _row_genre(row): return row.genres[0]
 
-# %% ../nbs/42_blocks.ipynb #6b0e05ac
+# %% ../nbs/42_blocks.ipynb #f810ae65
 def cover_transforms(
     size:int=None, # Side after the variation; None: as it comes
 )->list: # fastai batch transforms
@@ -70,5 +71,4 @@ def cover_block(
     picture = TransformBlock(type_tfms=OpenCover(size, cache), batch_tfms=IntToFloatTensor)
     genres = MultiCategoryBlock(vocab=vocab) if multilabel else CategoryBlock(vocab=vocab)
     return DataBlock(blocks=(picture, genres), get_items=fit_rows, splitter=split_rows, get_x=_row_image,
-                     get_y=_row_genres if multilabel else _row_genre, item_tfms=Resize(size, method=ResizeMethod.Squish),
-                     batch_tfms=cover_transforms() if vary else None)
+                     get_y=_row_genres if multilabel else _row_genre, batch_tfms=cover_transforms() if vary else None)

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #26f4f6c1
+# %% ../nbs/72_estimator.ipynb #8d98b340
 import numpy as np, pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .baseline_knn import fit_baselines, genre_targets, score_models
 from .bodies import load_body
-from .bundle import Bundle, load_bundle, predict_batch, save_bundle
+from .bundle import MADE_DATA, Bundle, load_bundle, model_card, predict_batch, save_bundle
 from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, some, stable_hash
 from .embed import BodyEncoder, embed_items, make_encoder, prepare_picture
 from .kernel_ridge import KernelRidgeClassifier
 from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
 
-# %% ../nbs/72_estimator.ipynb #01fae73b
+# %% ../nbs/72_estimator.ipynb #1e472bee
 PRESETS = {'fast': dict(arch='mobilenetv2_100', depths='all', flip=True)} # One frozen body, kernel ridge on its vectors
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
@@ -62,7 +62,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self.thresholds_ = self._tuned(rows, items[items.split == 'valid'] if split else items[:0])
         self.seen_ = {self._fingerprint(r) for r in rows.itertuples()}
         self.n_fit_, self.scores_ = len(rows), {}
-        self.data_ = 'MADE DATA: drawn by genre_fastai itself, it says nothing about real covers.' if 'p_genres' in items else ''
+        self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
 
     def _check_genres(self, items, vocab):
@@ -154,13 +154,6 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
             {'valid': self.predict_proba(valid)} if len(valid) else {})
         return format_scores(score_models(items, probabilities))
 
-    def _card(self, trained_on):
-        scores = ', '.join(f'{k} {v}' for k, v in self.scores_.items()) or 'not scored before it was saved: call report(items) first'
-        return '\n'.join(['# Genres from pictures', '', f'Trained on {trained_on["rows"]:,} items, seed {self.seed}, preset {self.preset!r}.',
-                          trained_on['data'], '', f'Scores on test rows, with 95 % intervals: {scores}.', '',
-                          'Genres: ' + ', '.join(self.classes_) + '.', '',
-                          'Made with genre_fastai. Read it with `GenreClassifier.load(folder)`.', ''])
-
     def save(self,
         folder, # Where the bundle goes
         overwrite:bool=False, # Replace a bundle that is there
@@ -172,7 +165,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
                       'seen': sorted(self.seen_)}
         return save_bundle(folder, self.encoders_, self.model_, self.classes_.tolist(), self.thresholds_, trained_on,
-                           self._card(trained_on), overwrite)
+                           model_card(f'preset {self.preset!r}', trained_on, self.classes_), overwrite)
 
     @classmethod
     def load(cls,

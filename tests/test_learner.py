@@ -6,7 +6,7 @@ from genre_fastai.blocks import cover_block, fit_rows
 from genre_fastai.core import ItemsError, make_items
 from genre_fastai.fine_tune import learner_probabilities, plot_curves
 from genre_fastai.learner import class_weights, genre_learner, predict_items
-from genre_fastai.models import GenreNet, SmallCNN, body_and_head, fast_dtype, genre_net
+from genre_fastai.models import GenreNet, SmallCNN, lower_top_head, fast_dtype, genre_net
 from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
 
@@ -139,5 +139,5 @@ def test_own_loss_and_metrics_are_kept(single):
 
 def test_splitter_covers_every_parameter():
     for net in (SmallCNN(4), genre_net('test_resnet', 4, 'random')):
-        assert sum(len(g) for g in body_and_head(net)) == len(list(net.parameters()))
+        assert sum(len(g) for g in lower_top_head(net)) == len(list(net.parameters()))
     assert isinstance(genre_net('test_resnet', 4, 'random'), GenreNet)

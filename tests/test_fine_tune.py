@@ -1,0 +1,217 @@
+"Training in stages: resumes after kills, keeps the best, says what is wrong in one line"
+import multiprocessing, os, random, signal, time
+from functools import partial
+
+import numpy as np, pandas as pd, pytest, torch
+from fastai.vision.all import resnet18, vision_learner
+
+import jobs
+from genre_fastai.blocks import cover_block
+from genre_fastai.checkpoints import RunError, load_checkpoint, locked
+from genre_fastai.core import save_items
+from genre_fastai.fine_tune import describe_plan, describe_training, dry_run, plan_stages, plot_curves
+from genre_fastai.learner import ProgressiveSize, predict_items
+from genre_fastai.prepare_data import split_items
+from genre_fastai.synth import made_items
+
+
+@pytest.fixture(scope='module')
+def items(tmp_path_factory):
+    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=120, n_genres=3, seed=2), valid=.2, test=.2)
+
+@pytest.fixture(scope='module')
+def several(tmp_path_factory):
+    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=120, n_genres=4, multilabel=True, seed=2), valid=.2, test=.2)
+
+@pytest.fixture(scope='module')
+def processes():
+    "Processes that start with everything imported"
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['jobs'])
+    return context
+
+@pytest.fixture(scope='module')
+def uninterrupted(items, processes, tmp_path_factory):
+    place = tmp_path_factory.mktemp('runs')
+    save_items(items, place/'items.parquet')
+    job = processes.Process(target=jobs.train_in_stages, args=(place/'items.parquet', place/'whole'))
+    job.start()
+    job.join()
+    assert job.exitcode == 0
+    return place
+
+def outcome(folder):
+    curves = pd.read_csv(folder/'curves.csv').drop(columns='seconds')
+    return curves, load_checkpoint(folder/'best.safetensors')[0]
+
+def assert_same(a, b):
+    pd.testing.assert_frame_equal(a[0], b[0])
+    assert set(a[1]) == set(b[1]) and all(torch.equal(a[1][k], b[1][k]) for k in a[1])
+
+
+def test_three_kills_change_nothing(uninterrupted, processes):
+    place = uninterrupted
+    rng, rows, folder = random.Random(5), [], place/'killed'
+    job = partial(processes.Process, target=jobs.train_in_stages, args=(place/'items.parquet', folder))
+    for kill in range(3):
+        process = job()
+        process.start()
+        known = len(rows and pd.read_csv(folder/'curves.csv'))
+        while process.is_alive() and not ((folder/'curves.csv').exists() and len(pd.read_csv(folder/'curves.csv')) > known): time.sleep(.02)
+        time.sleep(rng.random()*.6)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -9
+        rows.append(len(pd.read_csv(folder/'curves.csv')))
+    assert rows == sorted(set(rows)) and rows[-1] < 13  # each call went on, none was done
+    last = job()
+    last.start()
+    last.join()
+    assert last.exitcode == 0
+    assert_same(outcome(folder), outcome(place/'whole'))
+
+
+def test_a_disk_that_fills_in_the_middle(uninterrupted, processes):
+    place = uninterrupted
+    for full_after in (2, None):
+        job = processes.Process(target=jobs.train_in_stages, args=(place/'items.parquet', place/'full', full_after))
+        job.start()
+        job.join()
+        assert (job.exitcode == 0) == (full_after is None)
+        if full_after: assert 'Free some disk space and make the same call again' in (place/'full.error').read_text()
+    assert_same(outcome(place/'full'), outcome(place/'whole'))
+
+
+def test_a_finished_run_is_read_not_repeated(items, tmp_path):
+    learn = jobs.small_learner(items, 'small_cnn')
+    curves = learn.fine_tune_stages(tmp_path/'run', all_epochs=2)
+    written = (tmp_path/'run'/'best.safetensors').stat().st_mtime_ns
+    again = jobs.small_learner(items, 'small_cnn')
+    pd.testing.assert_frame_equal(again.fine_tune_stages(tmp_path/'run', all_epochs=2), curves)
+    assert (tmp_path/'run'/'best.safetensors').stat().st_mtime_ns == written
+    assert np.array_equal(predict_items(again, items), predict_items(learn, items))
+    assert {p.name for p in (tmp_path/'run').iterdir()} == {'.lock', 'run.json', 'curves.csv', 'last.safetensors', 'best.safetensors', 'report.html'}
+    assert 'over-training' in (tmp_path/'run'/'report.html').read_text().lower()
+
+
+def test_another_run_is_not_overwritten(items, tmp_path):
+    jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path, all_epochs=1)
+    with pytest.raises(RunError, match='holds a run with other seed. Name another folder, or pass overwrite=True'):
+        jobs.small_learner(items, 'small_cnn', seed=4).fine_tune_stages(tmp_path, all_epochs=1)
+    curves = jobs.small_learner(items, 'small_cnn', seed=4).fine_tune_stages(tmp_path, all_epochs=2, overwrite=True)
+    assert len(curves) == 2
+
+
+def test_a_folder_in_use_is_refused(items, tmp_path):
+    with locked(tmp_path), pytest.raises(RunError, match='in use by another run'):
+        jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path, all_epochs=1)
+
+
+def test_the_weights_that_are_kept_have_the_best_score(items):
+    learn = jobs.small_learner(items)
+    curves = learn.fine_tune_stages(head_epochs=4, top_epochs=2, all_epochs=2)
+    assert curves.stage.tolist() == ['head']*4 + ['top']*2 + ['all']*2 and curves.kept.sum() == 1
+    kept = curves[curves.kept].iloc[0]
+    assert kept.accuracy == curves.accuracy.max() and learn.validate()[1] == pytest.approx(kept.accuracy, abs=.05)  # the head's vectors are not bfloat16's last bit
+    assert all(p.requires_grad for p in learn.model.parameters())
+
+
+def test_a_stage_ends_when_the_score_no_longer_improves(items):
+    curves = jobs.small_learner(items, 'small_cnn').fine_tune_stages(all_epochs=9, lr=1e-9, patience=2)
+    assert len(curves) == curves.index[curves.kept][0] + 3
+
+
+def test_the_head_stage_leaves_the_body_as_it_was(items):
+    learn = jobs.small_learner(items)
+    before = {k: v.clone() for k, v in learn.model.body.state_dict().items()}
+    head = learn.model.head[-1].weight.detach().clone()
+    learn.fine_tune_stages(head_epochs=3, top_epochs=0, all_epochs=0)
+    assert all(torch.equal(v, before[k]) for k, v in learn.model.body.state_dict().items())
+    assert not torch.equal(learn.model.head[-1].weight, head)
+
+
+def test_several_genres_and_a_chosen_score(several):
+    curves = jobs.small_learner(several).fine_tune_stages(head_epochs=2, top_epochs=1, all_epochs=0, monitor='valid_loss')
+    assert curves.valid_loss[curves.kept].item() == curves.valid_loss.min() and 'mAP' in curves
+
+
+@pytest.mark.parametrize('switch', [dict(average=.9), dict(mixup=.3), dict(sizes=(32, 48))])
+def test_each_switch_changes_the_weights_and_trains(items, switch):
+    plain, switched = (jobs.small_learner(items, 'small_cnn') for _ in range(2))
+    plain.fine_tune_stages(all_epochs=3, monitor='valid_loss')
+    curves = switched.fine_tune_stages(all_epochs=3, monitor='valid_loss', **switch)
+    assert len(curves) == 3 and np.isfinite(curves.valid_loss).all()
+    assert not torch.equal(plain.model.head[-1].weight, switched.model.head[-1].weight)
+
+
+def test_label_smoothing_raises_the_least_possible_loss(items):
+    sure = torch.tensor([[30., 0., 0.]])
+    plain, smooth = (jobs.small_learner(items, 'small_cnn', label_smoothing=e, weigh_genres=False).loss_func(sure, torch.tensor([0]))
+                     for e in (0., .1))
+    assert plain < 1e-6 and smooth == pytest.approx(.1*2/3*30, rel=1e-3)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(monitor='acuracy'), r"this learner has \['accuracy', 'valid_loss'\]"), (dict(all_epochs=0), 'no stage has an epoch'),
+    (dict(sizes=(32,), head_epochs=1), 'sizes is for training from scratch')])
+def test_a_wrong_argument_is_named(items, kwargs, message):
+    with pytest.raises(ValueError, match=message): jobs.small_learner(items, 'small_cnn').fine_tune_stages(**kwargs)
+
+
+def test_label_smoothing_of_several_genres_is_refused(several):
+    with pytest.raises(ValueError, match='for items of one genre'): jobs.small_learner(several, label_smoothing=.1)
+
+
+def test_other_learners_are_refused(items):
+    learn = vision_learner(cover_block(items, size=32).dataloaders(items, bs=16, num_workers=0), resnet18, pretrained=False)
+    with pytest.raises(ValueError, match='trains what genre_learner makes'): learn.fine_tune_stages()
+
+
+def test_the_dry_run_finds_a_wrong_loss_and_changes_nothing(items, tmp_path):
+    learn = jobs.small_learner(items, 'small_cnn')
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    assert all(s > 0 for s in dry_run(learn, tmp_path)) and not list(tmp_path.iterdir())
+    assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
+    learn.loss_func = lambda pred, y: pred.sum()/0 if False else pred.nothing
+    with pytest.raises(AttributeError): learn.fine_tune_stages(tmp_path/'run', all_epochs=1)
+    assert not (tmp_path/'run'/'last.safetensors').exists()
+
+
+def test_a_disk_without_room_is_named_before_the_run(items, tmp_path, monkeypatch):
+    monkeypatch.setattr('shutil.disk_usage', lambda path: type('Usage', (), {'free': 1000})())
+    with pytest.raises(RunError, match='Free some disk space first'): jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path, all_epochs=1)
+
+
+def test_an_idle_gpu_is_worth_a_warning(items, tmp_path, monkeypatch):
+    monkeypatch.setattr('shutil.which', lambda name: '/usr/bin/nvidia-smi')
+    learn = jobs.small_learner(items, 'small_cnn')
+    with pytest.warns(UserWarning, match='a GPU stands idle'): line = describe_plan(learn, plan_stages(learn.model, all_epochs=1), tmp_path)
+    assert line.startswith('cpu with') and f'{learn.dls.train.n} pictures to train' in line
+
+
+def curves_of(train, valid):
+    return pd.DataFrame({'stage': 'all', 'epoch': range(1, len(train) + 1), 'train_loss': train, 'valid_loss': valid,
+                         'kept': [v == min(valid) for v in valid]})
+
+def test_over_training_is_named():
+    said = describe_training(curves_of([1., .7, .4], [1., .9, 1.2]))
+    assert 'after epoch 2 the loss on valid rows rose from 0.900 to 1.200, while that on train fell from 0.700 to 0.400' in said
+    assert 'No over-training' in describe_training(curves_of([1., .7, .4], [1., .9, .8]))
+    assert 'No over-training' in describe_training(curves_of([1., .7, 1.4], [1., .9, 1.8]))  # worse on both: that is something else
+
+
+def test_curves_of_stages_are_drawn():
+    curves = pd.DataFrame({'stage': ['head', 'head', 'all'], 'epoch': [1, 2, 1], 'train_loss': [3., 2, 1], 'valid_loss': [3., 2, 2.5],
+                           'accuracy': [.1, .3, .2], 'seconds': 1., 'kept': [False, True, False]})
+    axes = plot_curves(curves)
+    assert [t.get_text() for t in axes[0].texts] == ['head', 'all'] and len(axes[1].lines) == 3
+
+
+def test_smaller_sizes_come_first():
+    switch = ProgressiveSize(32, 48)
+    sides = []
+    for epoch in range(6):
+        switch.learn = type('Fake', (), dict(epoch=epoch, n_epoch=6, x=torch.zeros(1, 3, 64, 64), xb=(torch.zeros(1, 3, 64, 64),)))()
+        switch.before_batch()
+        sides.append(switch.learn.xb[0].shape[-1])
+    assert sides == [32, 32, 48, 48, 64, 64]
