@@ -35,8 +35,9 @@ export: $(READY) ## Notebooks to modules
 readme: $(READY) ## README.md from nbs/index.ipynb
 	$(BIN)/python scripts/readme.py
 
-bench: $(READY) ## Scoreboard on real data: make bench DATA=<folder>
+bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
+	$(BIN)/python scripts/speed.py --data '$(DATA)' --out runs/bench/speed --overwrite
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 	$(BIN)/python scripts/scale.py

@@ -48,7 +48,7 @@ def training_state(
     tensors, facts = optimiser_state(opt)
     return {f'model.{k}': v for k, v in model.state_dict().items()} | {f'opt.{k}': v for k, v in tensors.items()}, facts
 
-# %% ../nbs/49_checkpoints.ipynb #4595ea94
+# %% ../nbs/49_checkpoints.ipynb #a9c37d1b
 class RunError(ValueError):
     "A run's folder that cannot be used or written: says why, and what to do"
 
@@ -61,7 +61,8 @@ def save_checkpoint(
     path = Path(path)
     try:
         with atomic_path(path) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, {'facts': json.dumps(facts)})
+            plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+            save_file(plain, temporary, {'facts': json.dumps(facts)})
     except (OSError, SafetensorError) as e:
         raise RunError(f'{str(path)!r} could not be written ({e}). Free some disk space and make the same call again: '
                        'it goes on from the last finished epoch.') from e
@@ -72,11 +73,13 @@ def load_checkpoint(
 )->tuple[dict, dict]: # Tensors, facts
     "Read numbers and facts; a `RunError` where the file is damaged"
     try:
-        with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()['facts'])
+        with safe_open(path, 'pt') as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()['facts'])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
-        raise RunError(f'{str(path)!r} is not a readable checkpoint ({e}). Delete the folder, or name another one.') from e
+        raise RunError(f'{str(path)!r} is not a readable checkpoint ({e}). '
+                       'Delete the folder, or name another one.') from e
 
-# %% ../nbs/49_checkpoints.ipynb #ea81d1f6
+# %% ../nbs/49_checkpoints.ipynb #ea3196a2
 @contextlib.contextmanager
 def locked(
     folder, # A run's folder; made if need be
@@ -87,11 +90,12 @@ def locked(
     lock = FileLock(folder/'.lock')
     try: lock.acquire(timeout=0)
     except Timeout as e:
-        raise RunError(f'{str(folder)!r} is in use by another run. Wait until it has ended, or name another folder.') from e
+        raise RunError(f'{str(folder)!r} is in use by another run. '
+                       'Wait until it has ended, or name another folder.') from e
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/49_checkpoints.ipynb #c3043986
+# %% ../nbs/49_checkpoints.ipynb #d889e63e
 class RunRecord:
     "What a run has done so far, in its folder: last.safetensors, best.safetensors, curves.csv"
     def __init__(self,
@@ -137,7 +141,8 @@ class RunRecord:
 
     def best_weights(self):
         if not self.best.exists():
-            raise RunError(f'no epoch had a finite {self.monitor}: the training has gone wrong. Try a tenth of the rate, with overwrite=True.')
+            raise RunError(f'no epoch had a finite {self.monitor}: the training has gone wrong. '
+                           'Try a tenth of the rate, with overwrite=True.')
         return load_checkpoint(self.best)[0]
 
     def finish(self):
@@ -165,8 +170,8 @@ class KeepRecord(Callback):
     def after_epoch(self):
         if self.epoch < self.first: return
         values = dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1]))
-        row = {'stage': self.stage.name, 'epoch': self.epoch + 1, **values, 'train_loss': float(self.losses/self.n_seen),
-               'seconds': round(time.perf_counter() - self.began, 2)}
+        own = dict(train_loss=float(self.losses/self.n_seen), seconds=round(time.perf_counter() - self.began, 2))
+        row = {'stage': self.stage.name, 'epoch': self.epoch + 1, **values, **own}
         prefix = 'head.' if self.stage.name == 'head' else ''
         weights = self.average.state_dict() if self.average else self.model.state_dict()
         self.record.enter(row, self.number, {f'{prefix}{k}': v for k, v in weights.items()})

@@ -25,7 +25,7 @@ from .metrics import tune_thresholds
 from .models import GenreNet, PictureModel
 from .report import Page
 
-# %% ../nbs/50_fine_tune.ipynb #9eaabb36
+# %% ../nbs/50_fine_tune.ipynb #fafb9272
 def _last_fit(learn):
     "What fastai's recorder saw, one row an epoch"
     values = np.array(vars(learn.recorder).get('values', []))
@@ -36,7 +36,7 @@ def plot_curves(
     curves, # A learner after fitting, or what `fine_tune_stages` returned
     axes=None, # Two matplotlib axes
 ):
-    "Loss on train and valid, and the metrics on valid, epoch by epoch; stages are set apart, the weights that were kept are ringed"
+    "Loss on train and valid, and the metrics on valid, epoch by epoch; a ring marks the weights that were kept"
     curves = _last_fit(curves) if isinstance(curves, Learner) else curves
     if axes is None: axes = plt.subplots(1, 2, figsize=(8, 2.8), layout='constrained')[1]
     epochs = np.arange(1, len(curves) + 1)
@@ -54,11 +54,12 @@ def plot_curves(
         for i in range(len(curves) if 'stage' in curves else 0):
             if i and curves.stage[i] == curves.stage[i-1]: continue
             if i: ax.axvline(i + .5, color='.8', lw=1, zorder=0)
-            ax.annotate(curves.stage[i], (i + (.55 if i else 1), 1), xycoords=('data', 'axes fraction'), va='bottom', fontsize=8, color='.4')
+            ax.annotate(curves.stage[i], (i + (.55 if i else 1), 1), xycoords=('data', 'axes fraction'), va='bottom',
+                        fontsize=8, color='.4')
         if 'stage' in curves: ax.set_title(title, pad=14)
     return axes
 
-# %% ../nbs/50_fine_tune.ipynb #0e5c0565
+# %% ../nbs/50_fine_tune.ipynb #bc75ced4
 class Stage(NamedTuple):
     "One part of a training"
     name: str # 'head', 'top' or 'all'
@@ -79,14 +80,17 @@ def plan_stages(
     epochs = [given if given is not None else usual for given, usual in
               zip((head_epochs, top_epochs, all_epochs), (20, 3, 3) if pretrained else (0, 0, 12))]
     rates = slice(lr/100, lr) if pretrained else lr
-    stages = [Stage('head', epochs[0], head_lr, -1), Stage('top', epochs[1], rates, -2), Stage('all', epochs[2], rates, 0)]
-    if not (stages := [s for s in stages if s.epochs]): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
-    return stages
+    stages = [Stage('head', epochs[0], head_lr, -1), Stage('top', epochs[1], rates, -2),
+              Stage('all', epochs[2], rates, 0)]
+    if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
+    return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #89947b10
+# %% ../nbs/50_fine_tune.ipynb #b761dabd
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if is_multilabel(learn.dls.train.items) else torch.tensor(y.argmax(1))
+
+def _size(learn): return learn.dls.valid.one_batch()[0].shape[-1]
 
 def _vectors_and_targets(learn, rows, encoder):
     return list(zip(torch.tensor(embed_items(rows, encoder)), _targets(learn, rows)))
@@ -95,14 +99,14 @@ def head_learner(
     learn:Learner, # From `genre_learner`, with a body
 )->Learner: # Trains the same head, in place
     "A learner for the head alone, on the vectors of its body"
-    size = learn.dls.valid.one_batch()[0].shape[-1]
-    encoder = BodyEncoder(learn.model.body, size=size, fast=learn.model.fast)
+    encoder = BodyEncoder(learn.model.body, size=_size(learn), fast=learn.model.fast)
     train, valid = (_vectors_and_targets(learn, dl.items, encoder) for dl in (learn.dls.train, learn.dls.valid))
-    dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True), DataLoader(valid, bs=256), device=learn.dls.device)
+    dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True), DataLoader(valid, bs=256),
+                      device=learn.dls.device)
     return Learner(dls, learn.model.head, loss_func=learn.loss_func, opt_func=learn.opt_func, metrics=learn.metrics,
                    wd=learn.wd, cbs=EpochSeed(learn.epoch_seed.seed), path=learn.path, model_dir=learn.model_dir)
 
-# %% ../nbs/50_fine_tune.ipynb #b36bc9dd
+# %% ../nbs/50_fine_tune.ipynb #bc21f576
 class _Clock(Callback):
     "Times at the end of batches; ends training after three and validation after two"
     def before_train(self): self.ends = {True: [time.perf_counter()], False: []}
@@ -120,8 +124,9 @@ def dry_run(
 )->tuple[float, float]: # Seconds for a batch in training and in validation
     "A few batches through train, validate and save with a copy of the model; raises what would be raised later"
     clock = _Clock()
-    trial = Learner(learn.dls, copy.deepcopy(learn.model), loss_func=learn.loss_func, opt_func=learn.opt_func, splitter=learn.splitter,
-                    metrics=learn.metrics, train_bn=False, cbs=clock, path=learn.path, model_dir=learn.model_dir)
+    trial = Learner(learn.dls, copy.deepcopy(learn.model), loss_func=learn.loss_func, opt_func=learn.opt_func,
+                    splitter=learn.splitter, metrics=learn.metrics, train_bn=False, cbs=clock, path=learn.path,
+                    model_dir=learn.model_dir)
     trial.create_opt()
     trial.freeze_to(first_group)
     with trial.no_bar(), trial.no_logging(): trial.fit(1, 0.)
@@ -129,11 +134,17 @@ def dry_run(
     needed, free = 3*path.stat().st_size, shutil.disk_usage(folder).free
     path.unlink()
     if free < needed:
-        raise RunError(f'{str(folder)!r} has {free/1e6:,.0f} MB free; the run will write {needed/1e6:,.0f} MB. Free some disk space first.')
+        raise RunError(f'{str(folder)!r} has {free/1e6:,.0f} MB free; the run will write {needed/1e6:,.0f} MB. '
+                       'Free some disk space first.')
     return tuple(min(np.diff(clock.ends[training])) for training in (True, False))
 
-# %% ../nbs/50_fine_tune.ipynb #30f7d252
+# %% ../nbs/50_fine_tune.ipynb #13dace0c
 def _minutes(seconds): return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min'
+
+def _warn_of_idle_gpu():
+    mend = ('the loaders are on the CPU. Pass device="cuda" to dataloaders.' if torch.cuda.is_available() else
+            'this build of torch cannot use it. Install one with CUDA.')
+    if torch.cuda.is_available() or shutil.which('nvidia-smi'): warnings.warn(f'a GPU stands idle: {mend}')
 
 def describe_plan(
     learn:Learner, # From `genre_learner`
@@ -141,10 +152,10 @@ def describe_plan(
     folder, # Where the run will write
 )->str: # One line: device, precision, pictures, seconds
     "What is about to happen and how long it will take, found out by a dry run"
-    device, model, dls = torch.device(learn.dls.device), learn.model, learn.dls
-    if device.type == 'cpu' and torch.cuda.is_available(): warnings.warn('a GPU stands idle: the loaders are on the CPU. Pass device="cuda" to dataloaders.')
-    elif device.type == 'cpu' and shutil.which('nvidia-smi'): warnings.warn('a GPU stands idle: this build of torch cannot use it. Install one with CUDA.')
-    precision = str((fast_dtype(device) if model.fast else None) or torch.float32).removeprefix('torch.')
+    device, dls = torch.device(learn.dls.device), learn.dls
+    on_cpu = device.type == 'cpu'
+    if on_cpu: _warn_of_idle_gpu()
+    precision = str((fast_dtype(device) if learn.model.fast else None) or torch.float32).removeprefix('torch.')
     parts, total = [], 0
     for stage in stages:
         train, valid = dry_run(learn, folder, stage.first_group)
@@ -152,11 +163,11 @@ def describe_plan(
         seconds = (len(dls.train) + len(dls.valid))*valid if stage.name == 'head' else stage.epochs*epoch
         parts.append(f'{stage.name} {stage.epochs} epochs {_minutes(seconds)}')
         total += seconds
-    where = f'cpu with {torch.get_num_threads()} threads' if device.type == 'cpu' else torch.cuda.get_device_name(device)
+    where = f'cpu with {torch.get_num_threads()} threads' if on_cpu else torch.cuda.get_device_name(device)
     return (f'{where}, {precision}, channels last; {dls.train.n:,} pictures to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #6aa12b2f
+# %% ../nbs/50_fine_tune.ipynb #beda8f38
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -171,7 +182,7 @@ def _fit_stage(learn, stage, number, record, average, cbs):
     else: record.state |= dict(stage=number, epoch=0, waited=0)
     keep = KeepRecord(record, stage, number, first, average)
     try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=[keep, *filter(None, [average]), *cbs])
-    except RunError as e: raise RunError(str(e).splitlines()[-1].strip()) from e  # without the lines that fastai puts before it
+    except RunError as e: raise RunError(str(e).splitlines()[-1].strip()) from e  # fastai put lines of its own before
     finally:
         if average: average.give_back()
 
@@ -181,19 +192,21 @@ def _facts(learn, stages, monitor, settings):
             for split, dl in (('train', learn.dls.train), ('valid', learn.dls.valid))}
     weights = getattr(learn.model.body, 'weights', None)
     smoothing = getattr(getattr(learn.loss_func, 'func', None), 'label_smoothing', 0)
-    facts = dict(arch=weights.arch if weights else 'small_cnn', weights=weights.digest if weights else 'random', vocab=list(learn.dls.vocab),
-                 rows=rows, bs=learn.dls.train.bs, size=learn.dls.valid.one_batch()[0].shape[-1], seed=learn.epoch_seed.seed,
-                 loss=f'{learn.loss_func}, label_smoothing={smoothing}', stages=[str(s) for s in stages], monitor=monitor, **settings)
-    return json.loads(json.dumps(facts))
+    facts = dict(arch=weights.arch if weights else 'small_cnn', weights=weights.digest if weights else 'random',
+                 vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_size(learn), seed=learn.epoch_seed.seed,
+                 loss=f'{learn.loss_func}, label_smoothing={smoothing}', stages=[str(s) for s in stages], monitor=monitor)
+    return json.loads(json.dumps(facts | settings))
 
 def _open_run(folder, facts, overwrite):
     "Begin a run in `folder`, or go on with the one that is there if it is the same"
     known = json.loads((folder/'run.json').read_text()) if (folder/'run.json').exists() and not overwrite else None
     if known is None:
-        for name in ('last.safetensors', 'best.safetensors', 'curves.csv', 'report.html'): (folder/name).unlink(missing_ok=True)
+        for name in ('last.safetensors', 'best.safetensors', 'curves.csv', 'report.html'):
+            (folder/name).unlink(missing_ok=True)
         start_run(folder, overwrite=overwrite, **facts)
     elif other := [k for k in facts if known.get(k) != facts[k]]:
-        raise RunError(f'{str(folder)!r} holds a run with other {", ".join(other)}. Name another folder, or pass overwrite=True to replace it.')
+        raise RunError(f'{str(folder)!r} holds a run with other {", ".join(other)}. Name another folder, '
+                       'or pass overwrite=True to replace it.')
 
 def describe_training(
     curves:pd.DataFrame, # From `fine_tune_stages`
@@ -204,9 +217,11 @@ def describe_training(
     for stage, rows in curves.groupby('stage', sort=False):
         low, last = rows.loc[rows.valid_loss.idxmin()], rows.iloc[-1]
         if last.valid_loss > 1.02*low.valid_loss and last.train_loss < low.train_loss:
-            said.append(f'Over-training in stage {stage!r}: after epoch {low.epoch} the loss on valid rows rose from {low.valid_loss:.3f} to '
-                        f'{last.valid_loss:.3f}, while that on train fell from {low.train_loss:.3f} to {last.train_loss:.3f}.')
-    return ' '.join(said) if len(said) > 1 else f'{said[0]} No over-training: the loss on valid rows does not rise while that on train falls.'
+            said.append(f'Over-training in stage {stage!r}: after epoch {low.epoch} the loss on valid rows rose from '
+                        f'{low.valid_loss:.3f} to {last.valid_loss:.3f}, while that on train fell from '
+                        f'{low.train_loss:.3f} to {last.train_loss:.3f}.')
+    if len(said) == 1: said.append('No over-training: the loss on valid rows does not rise while that on train falls.')
+    return ' '.join(said)
 
 def _write_report(record, facts, plan):
     curves = record.curves
@@ -220,7 +235,7 @@ def _write_report(record, facts, plan):
 
 @patch
 def fine_tune_stages(self:Learner,
-    folder=None, # The run's folder; the same call with the same folder goes on where a stopped one ended. None: nothing stays
+    folder=None, # The run's folder; the same call goes on where a stopped one ended. None: nothing stays
     head_epochs:int=None, # As in `plan_stages`, like the next four
     top_epochs:int=None, # Epochs for the top blocks and the head
     all_epochs:int=None, # Epochs for everything
@@ -229,25 +244,27 @@ def fine_tune_stages(self:Learner,
     monitor:str=None, # Score that is to improve on validation rows; None: the learner's first metric, else 'valid_loss'
     patience:int=5, # Epochs without improvement that end a stage
     average:float=0., # Keep a running average of the weights with this decay, e.g. .99, see `WeightAverage`; 0: do not
-    mixup:float=0., # Mix pairs of pictures, with this alpha (Zhang et al. 2018), e.g. .2; not while the head learns alone
+    mixup:float=0., # Mix pairs of pictures, with this alpha (Zhang et al. 2018), e.g. .2; not in stage 'head'
     sizes=(), # Train on these smaller sides first, see `ProgressiveSize`; only from scratch
     overwrite:bool=False, # Replace another run in `folder`
 )->pd.DataFrame: # One row an epoch: stage, epoch, losses, metrics, seconds, kept
     "Head, then top blocks, then all; ends with the best weights. Raises `RunError` for a folder that cannot be used"
-    if not isinstance(self.model, PictureModel): raise ValueError('fine_tune_stages trains what genre_learner makes. For other learners use fine_tune.')
+    if not isinstance(self.model, PictureModel):
+        raise ValueError('fine_tune_stages trains what genre_learner makes. For other learners use fine_tune.')
     stages = plan_stages(self.model, head_epochs, top_epochs, all_epochs, head_lr, lr)
     if sizes and (stages[0].name == 'head' or len(stages) > 1):
         raise ValueError('sizes is for training from scratch: a pretrained body knows one size best. Leave it empty.')
     names = [m.name for m in self.metrics] + ['valid_loss']
     monitor = monitor or names[0]
     if monitor not in names: raise ValueError(f'monitor is {monitor!r}; this learner has {names}.')
-    if folder is None:
-        with tempfile.TemporaryDirectory() as place: return _run_stages(self, place, stages, monitor, patience, average, mixup, sizes, overwrite)
-    return _run_stages(self, folder, stages, monitor, patience, average, mixup, sizes, overwrite)
+    settings = dict(patience=patience, average=average, mixup=mixup, sizes=list(sizes))
+    if folder: return _run_stages(self, folder, stages, monitor, settings, overwrite)
+    with tempfile.TemporaryDirectory() as place: return _run_stages(self, place, stages, monitor, settings, overwrite)
 
-def _run_stages(learn, folder, stages, monitor, patience, average, mixup, sizes, overwrite):
+def _run_stages(learn, folder, stages, monitor, settings, overwrite):
+    patience, average, mixup, sizes = (settings[k] for k in ('patience', 'average', 'mixup', 'sizes'))
     with locked(folder) as folder, learn.no_logging():
-        facts = _facts(learn, stages, monitor, dict(patience=patience, average=average, mixup=mixup, sizes=list(sizes)))
+        facts = _facts(learn, stages, monitor, settings)
         _open_run(folder, facts, overwrite)
         record = RunRecord(folder, monitor, patience)
         if not record.state['done']:
@@ -268,13 +285,14 @@ def _train_stage(learn, stage, number, record, average, cbs):
     "One stage, from the best weights so far to the best weights after it"
     if number: learn.model.load_state_dict(record.best_weights())
     if stage.name == 'head':
-        with (small := head_learner(learn)).no_bar(), small.no_logging(): _fit_stage(small, stage, number, record, None, [])
+        small = head_learner(learn)
+        with small.no_bar(), small.no_logging(): _fit_stage(small, stage, number, record, None, [])
         best = record.best_weights()
         learn.model.head.load_state_dict({k.removeprefix('head.'): v for k, v in best.items() if k.startswith('head.')})
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #c01f9467
+# %% ../nbs/50_fine_tune.ipynb #3ce09cb8
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -285,18 +303,20 @@ def save_learner(
     train, valid = learn.dls.train.items, learn.dls.valid.items
     vocab, multilabel = list(learn.dls.vocab), is_multilabel(pd.concat([train, valid]))
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
-    encoder = NetworkEncoder(copy.deepcopy(learn.model), learn.dls.valid.one_batch()[0].shape[-1], multilabel)
+    encoder = NetworkEncoder(copy.deepcopy(learn.model), _size(learn), multilabel)
     seen = [stable_hash(r.item_id, r.image) for r in pd.concat([train, valid]).itertuples()]
     data = MADE_DATA if 'p_genres' in train else ''
-    trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {}, seen=sorted(seen))
+    trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {},
+                      seen=sorted(seen))
     return save_bundle(folder, [encoder], ProbabilitiesAsTheyAre(multilabel), vocab, thresholds, trained_on,
                        model_card('a fine-tuned network', trained_on, vocab), overwrite)
 
-# %% ../nbs/50_fine_tune.ipynb #5f3dca5f
+# %% ../nbs/50_fine_tune.ipynb #f97c1f27
 def learner_probabilities(
     learn:Learner, # Fitted on the train rows of `items`
     items:pd.DataFrame, # Items with a split
 )->dict: # {'valid': (n, n_genres), 'test': (n, n_genres)} probabilities
     "A learner's predictions for the valid and the test rows, as `score_models` takes them"
     check_items(items, needs=('image', 'genres', 'split'))
-    return {split: predict_items(learn, rows) for split in ('valid', 'test') if len(rows := items[items.split == split])}
+    parts = {split: items[items.split == split] for split in ('valid', 'test')}
+    return {split: predict_items(learn, rows) for split, rows in parts.items() if len(rows)}

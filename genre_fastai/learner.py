@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['class_weights', 'EpochSeed', 'genre_learner', 'WeightAverage', 'ProgressiveSize', 'predict_items']
 
-# %% ../nbs/45_learner.ipynb #b0e34512
+# %% ../nbs/45_learner.ipynb #10866917
 import random, sys, tempfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat, DataLoaders, Learner,
-                               Normalize, ProgressCallback, accuracy, delegates, set_seed)
+from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat, DataLoaders,
+                               Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
 from timm.utils import ModelEmaV3
 
 from .core import ItemsError, check_items, genre_counts, make_items, stable_hash
@@ -46,14 +46,14 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #a5458c3d
+# %% ../nbs/45_learner.ipynb #0a89b43c
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map']
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
 def _loss(dls, weigh_genres, label_smoothing, multilabel):
     weight = class_weights(dls).to(dls.device) if weigh_genres else None
     if not multilabel: return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
-    if label_smoothing: raise ValueError('label_smoothing is for items of one genre; these have several. Leave it at 0.')
+    if label_smoothing: raise ValueError('label_smoothing is for items of one genre; these have several. Set it to 0.')
     return BCEWithLogitsLossFlat(pos_weight=weight)
 
 @delegates(Learner, but=['dls', 'model', 'loss_func', 'splitter', 'metrics', 'path', 'model_dir', 'train_bn'])
@@ -78,13 +78,14 @@ def genre_learner(
     if loss_func is None: loss_func = _loss(dls, weigh_genres, label_smoothing, multilabel)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
     learn = Learner(dls, model, loss_func=loss_func, splitter=lower_top_head, metrics=metrics, train_bn=False,
-                    cbs=[EpochSeed(seed), BnFreeze(), *cbs], model_dir=Path(tempfile.gettempdir())/'genre_fastai', **kwargs)
+                    cbs=[EpochSeed(seed), BnFreeze(), *cbs], model_dir=Path(tempfile.gettempdir())/'genre_fastai',
+                    **kwargs)
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn
 
-# %% ../nbs/45_learner.ipynb #82eb4d19
+# %% ../nbs/45_learner.ipynb #f8b9e5b2
 class WeightAverage(Callback):
-    "Validate with an exponential average of the weights (Polyak and Juditsky 1992), whose memory grows in the first steps"
+    "Validate with a running average of the weights (Polyak and Juditsky 1992), whose memory grows in the first steps"
     order = 45
     def __init__(self,
         model, # The model that will be trained
@@ -113,9 +114,9 @@ class WeightAverage(Callback):
         if self.own: self.model.load_state_dict(self.own)
         self.own = None
 
-# %% ../nbs/45_learner.ipynb #40100240
+# %% ../nbs/45_learner.ipynb #d7b7bc1f
 class ProgressiveSize(Callback):
-    "Train on smaller pictures in the first epochs, on the full size in the last ones; validation is always at full size"
+    "Train on smaller pictures in the first epochs, on the full size in the last; validation is always at full size"
     run_valid = False
     def __init__(self,
         *sizes, # Sides in pixels, smallest first; each has an equal share of the epochs, as has the full size

@@ -65,7 +65,7 @@ def genre_net(
         torch.manual_seed(seed)
         return SmallCNN(n_out) if arch == 'small_cnn' else GenreNet(load_body(arch, weights, seed), n_out)
 
-# %% ../nbs/44_models.ipynb #f7a533ad
+# %% ../nbs/44_models.ipynb #7887061d
 def lower_top_head(
     model:nn.Module, # `SmallCNN` or `GenreNet`
     n_top:int=2, # Blocks at the top of the body that make a group of their own
@@ -77,5 +77,5 @@ def lower_top_head(
     named = dict(body.named_parameters())
     weighty = sorted({block_of[name] for name, p in named.items() if p.ndim > 1})  # a block that is more than a norm
     first_top = weighty[-n_top] if len(weighty) > n_top else weighty[-1]
-    lower, top = ([p for name, p in named.items() if (block_of[name] >= first_top) is wanted] for wanted in (False, True))
-    return [lower, top, list(model.head.parameters())]
+    top = [name for name in named if block_of[name] >= first_top]
+    return [[p for name, p in named.items() if name not in top], [named[name] for name in top], list(model.head.parameters())]

@@ -1,0 +1,113 @@
+"How long things take on real pictures: plain fastai against ours, and from raw files to a saved model; writes a table"
+import argparse, json, os, shutil, statistics, tempfile, time
+from pathlib import Path
+
+import numpy as np, pandas as pd, torch
+from fastai.vision.all import DataBlock, ImageBlock, MultiCategoryBlock, Normalize, Resize, SkipToEpoch, vision_learner
+
+from genre_fastai.all import *
+
+ARCH = 'mobilenetv2_100'
+
+
+def posters(data):
+    items = read_table(data/'posters'/'genres_onehot.csv', id_col='Id', genre_col='Genre', image_dir=data/'posters'/'images')
+    return clean_items(items, needs='image', copy_of='image', min_count=20)[0]
+
+
+def plain_learner(items, weights):
+    "fastai as its book teaches it, on the same body: Resize(224), fastai's own head, float32"
+    body = load_body(ARCH, weights)
+    block = DataBlock(blocks=(ImageBlock, MultiCategoryBlock(vocab=genre_vocab(items))), get_items=fit_rows, splitter=split_rows,
+                      get_x=lambda row: row.image, get_y=lambda row: row.genres, item_tfms=Resize(224),
+                      batch_tfms=Normalize.from_stats(body.weights.mean, body.weights.std))
+    learn = vision_learner(block.dataloaders(items), ARCH, pretrained=False, pad_type=body.weights.padding)
+    learn.model[0].model.load_state_dict({k: v for k, v in body.model.state_dict().items() if k in learn.model[0].model.state_dict()})
+    learn.freeze()
+    return learn
+
+
+def own_learner(items, weights):
+    return genre_learner(cover_block(items).dataloaders(items), ARCH, weights=weights)
+
+
+def mean_ap(learn, items):
+    test = items[items.split == 'test']
+    p = predict_items(learn, test)
+    return genre_scores(genre_matrix(test, list(learn.dls.vocab)), p, multilabel=True)['map']
+
+
+def seconds(function):
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def head_against_fine_tune(items, weights, seed):
+    "fine_tune(1) of plain fastai, and our head stage with nothing remembered, on the same rows"
+    plain, own = plain_learner(items, weights), own_learner(items, weights)
+    with plain.no_bar(), plain.no_logging(), tempfile.TemporaryDirectory() as cache:
+        os.environ['GENRE_FASTAI_CACHE'] = cache
+        own_time, _ = seconds(lambda: own.fine_tune_stages(top_epochs=0, all_epochs=0))
+        plain_time, _ = seconds(lambda: plain.fine_tune(1))
+    scores = [mean_ap(plain, items), mean_ap(own, items)]
+    return [dict(what='plain fastai, fine_tune(1)', seconds=plain_time, mAP=scores[0], times_faster=1.),
+            dict(what='head stage, nothing remembered', seconds=own_time, mAP=scores[1], times_faster=plain_time/own_time)]
+
+
+def whole_network(items, weights, rounds=3, n=400):
+    "Items a second in training epochs of the whole network, in turns"
+    part = sample_items(items[items.split == 'train'], n, seed=0).assign(split='train')
+    part = pd.concat([part, items[items.split == 'valid'].head(1)], ignore_index=True)
+    learners = [make(part, weights) for make in (plain_learner, own_learner)]
+    rates = [[], []]
+    for _ in range(rounds):
+        for learn, rate in zip(learners, rates):
+            learn.unfreeze()
+            with learn.no_bar(), learn.no_logging(): rate.append(learn.dls.train.n/seconds(lambda: learn.fit(1))[0])
+    plain, own = map(statistics.median, rates)
+    return [dict(what='plain fastai, epoch of the whole network', per_second=plain, times_faster=1.),
+            dict(what='ours, epoch of the whole network', per_second=own, times_faster=own/plain)]
+
+
+def raw_to_bundle(folder, weights, seed):
+    "Album covers: read, clean, split, fit, save; then a second fit with what is remembered"
+    os.environ['GENRE_FASTAI_WEIGHTS'] = str(weights.parent)
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as out:
+        os.environ['GENRE_FASTAI_CACHE'] = cache
+        def whole():
+            items = split_items(clean_items(read_folder(folder), needs='image')[0], seed=seed)
+            model = GenreClassifier(preset='fast', seed=seed).fit(items)
+            model.save(Path(out)/'model')
+            return items
+        first, items = seconds(whole)
+        second, model = seconds(lambda: GenreClassifier(preset='fast', seed=seed).fit(items))
+    return [dict(what=f"preset 'fast', {len(items):,} covers, raw files to saved model", seconds=first),
+            dict(what="preset 'fast', second fit", seconds=second)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--data', required=True, type=Path, help='folder with posters/, album_covers/ and weights/')
+    parser.add_argument('--out', type=Path, default=Path('runs/speed'))
+    parser.add_argument('--overwrite', action='store_true')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    weights = args.data/'weights'/f'{ARCH}.safetensors'
+    if not weights.is_file(): raise SystemExit(f'no weights/{ARCH}.safetensors in {str(args.data)!r}. Name the folder that holds it.')
+    out = start_run(args.out, overwrite=args.overwrite, data=args.data.name, seed=args.seed, model=ARCH, threads=torch.get_num_threads())
+    rows = raw_to_bundle(args.data/'album_covers', weights, args.seed)
+    print(pd.DataFrame(rows).round(3).to_string(), flush=True)
+    items = split_items(posters(args.data), valid=.1, test=.2, seed=args.seed)
+    rows += head_against_fine_tune(items, weights, args.seed)
+    print(pd.DataFrame(rows).round(3).to_string(), flush=True)
+    rows += whole_network(items, weights)
+    table = pd.DataFrame(rows).round(3)
+    print(f'\n{table.to_string()}\n\n{len(items):,} posters, 70/10/20, seed {args.seed}, {torch.get_num_threads()} threads, '
+          f'{str(fast_dtype() or torch.float32).removeprefix("torch.")} in ours, float32 in plain fastai')
+    with atomic_path(out/'speed.md') as path: path.write_text(table.to_markdown(index=False) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    try: main()
+    except (ValueError, OSError) as e: raise SystemExit(f'{type(e).__name__}: {e}')
