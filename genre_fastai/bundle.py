@@ -7,16 +7,16 @@ __all__ = ['FORMAT', 'MADE_DATA', 'NetworkEncoder', 'ProbabilitiesAsTheyAre', 'B
            'encoder_from_state', 'model_state', 'model_from_state', 'save_bundle', 'Bundle', 'model_card',
            'load_bundle', 'predict_batch']
 
-# %% ../nbs/48_bundle.ipynb #5ef68cb0
+# %% ../nbs/48_bundle.ipynb #a8b59430
 import hashlib, json, os, shutil, threading
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np, timm, torch
+import numpy as np, torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from .bodies import Body, Weights
+from .bodies import Body, Weights, body_network
 from .core import environment, nearest
 from .embed import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
 from .images import squeeze
@@ -50,7 +50,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #f46af4d7
+# %% ../nbs/48_bundle.ipynb #724c8a30
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -95,9 +95,8 @@ def encoder_from_state(
 
 def _empty_body(weights):
     "The architecture that `weights` are for"
-    found = {k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()}
-    padding = {'pad_type': found['padding']} if found['padding'] else {}
-    return Body(timm.create_model(found['arch'], num_classes=0, **padding), Weights(path=None, **found))
+    found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
+    return Body(body_network(found), found)
 
 # %% ../nbs/48_bundle.ipynb #851e9965
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']

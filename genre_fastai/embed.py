@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['colour_descriptors', 'ColourEncoder', 'PixelEncoder', 'BodyEncoder', 'make_encoder', 'prepare_picture', 'embed_items']
 
-# %% ../nbs/26_embed.ipynb #927eaaa0
+# %% ../nbs/26_embed.ipynb #859d19eb
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, torch
@@ -13,7 +14,7 @@ from PIL import Image
 
 from .bodies import Body, fast_dtype, load_body
 from .core import DiskCache, cache_folder, check_items, progress
-from .images import open_image, scan_images
+from .images import open_image, scan_images, squeeze
 
 # %% ../nbs/26_embed.ipynb #3724b454
 def _colour_histogram(hsv):
@@ -55,7 +56,7 @@ def colour_descriptors(
     parts = [*map(_colour_histogram, [hsv, *quarters]), _edge_histograms(grey), _texture(grey)]
     return np.sqrt(np.concatenate(parts)).astype(np.float32)
 
-# %% ../nbs/26_embed.ipynb #ef5b06b4
+# %% ../nbs/26_embed.ipynb #eec6707e
 class ColourEncoder:
     "Descriptors of colour and layout: no download, about a thousand pictures a second and core"
     name = 'colours1'
@@ -74,6 +75,14 @@ class PixelEncoder:
 
     def encode(self, batch): return batch
 
+def _state_digest(body):
+    "What is in the body now: it may have been trained since its weights were read"
+    digest = hashlib.sha256()
+    for name, value in body.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
 class BodyEncoder:
     "Vectors of a frozen body, on the GPU where there is one, in bfloat16 where the hardware has it"
     def __init__(self,
@@ -89,11 +98,10 @@ class BodyEncoder:
         self.depths, self.size, self.flip = depths, size or body.weights.size, flip
         precision = str(self.dtype or torch.float32).removeprefix('torch.')
         weights = body.weights
-        self.name = '-'.join([weights.arch, weights.digest, weights.padding or 'own', depths,
+        self.name = '-'.join([weights.arch, _state_digest(body), weights.padding or 'own', depths,
                               f'{self.size}{"f"*flip}', precision])
 
-    def prepare(self, image):
-        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BICUBIC, reducing_gap=3)).transpose(2, 0, 1)
+    def prepare(self, image): return np.asarray(squeeze(image, self.size)).transpose(2, 0, 1)
 
     @torch.inference_mode()
     def encode(self, batch):

@@ -6,7 +6,7 @@
 __all__ = ['plot_curves', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan', 'describe_training', 'save_learner',
            'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #3a674947
+# %% ../nbs/50_fine_tune.ipynb #34563088
 import copy, json, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from .bundle import MADE_DATA, NetworkEncoder, ProbabilitiesAsTheyAre, model_car
 from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
 from .core import check_items, genre_matrix, is_multilabel, stable_hash, start_run
 from .embed import BodyEncoder, embed_items
+from .hooks import CollapseAlarm
 from .learner import EpochSeed, ProgressiveSize, WeightAverage, predict_items
 from .metrics import tune_thresholds
 from .models import GenreNet, PictureModel
@@ -85,7 +86,7 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #b761dabd
+# %% ../nbs/50_fine_tune.ipynb #d1c3ba41
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if is_multilabel(learn.dls.train.items) else torch.tensor(y.argmax(1))
@@ -103,6 +104,7 @@ def head_learner(
     train, valid = (_vectors_and_targets(learn, dl.items, encoder) for dl in (learn.dls.train, learn.dls.valid))
     dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True), DataLoader(valid, bs=256),
                       device=learn.dls.device)
+    dls.vocab = learn.dls.vocab
     return Learner(dls, learn.model.head, loss_func=learn.loss_func, opt_func=learn.opt_func, metrics=learn.metrics,
                    wd=learn.wd, cbs=EpochSeed(learn.epoch_seed.seed), path=learn.path, model_dir=learn.model_dir)
 
@@ -167,7 +169,7 @@ def describe_plan(
     return (f'{where}, {precision}, channels last; {dls.train.n:,} pictures to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #beda8f38
+# %% ../nbs/50_fine_tune.ipynb #8bb0211a
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -180,11 +182,12 @@ def _fit_stage(learn, stage, number, record, average, cbs):
         restore_optimiser(learn.opt, record.part('opt.'), memory)
         if average: average.resume(record.part('average.'), memory['n_steps'])
     else: record.state |= dict(stage=number, epoch=0, waited=0)
-    keep = KeepRecord(record, stage, number, first, average)
-    try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=[keep, *filter(None, [average]), *cbs])
+    keep, alarm = KeepRecord(record, stage, number, first, average), CollapseAlarm()
+    try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=[keep, alarm, *filter(None, [average]), *cbs])
     except RunError as e: raise RunError(str(e).splitlines()[-1].strip()) from e  # fastai put lines of its own before
     finally:
         if average: average.give_back()
+    if alarm.message: record.state['alarms'] = [*record.state.get('alarms', []), f'Stage {stage.name!r}: {alarm.message}']
 
 def _facts(learn, stages, monitor, settings):
     "What must be equal for a run to go on"
@@ -227,6 +230,7 @@ def _write_report(record, facts, plan):
     curves = record.curves
     page = Page('Fine-tuning in stages', describe_training(curves))
     page.add_print(plan)
+    for alarm in record.state.get('alarms', []): page.add_text(alarm)
     axes = plot_curves(curves)
     page.add_figure(axes[0], caption='Loss and scores, epoch by epoch; a ring marks the weights that were kept')
     plt.close(axes[0].figure)

@@ -1,5 +1,5 @@
 "Training in stages: resumes after kills, keeps the best, says what is wrong in one line"
-import multiprocessing, os, random, signal, time
+import multiprocessing, os, random, signal, subprocess, sys, time
 from functools import partial
 
 import numpy as np, pandas as pd, pytest, torch
@@ -7,9 +7,11 @@ from fastai.vision.all import resnet18, vision_learner
 
 import jobs
 from genre_fastai.blocks import cover_block
+from genre_fastai.bundle import load_bundle, predict_batch
 from genre_fastai.checkpoints import RunError, load_checkpoint, locked
-from genre_fastai.core import save_items
-from genre_fastai.fine_tune import describe_plan, describe_training, dry_run, plan_stages, plot_curves
+from genre_fastai.core import ItemsError, save_items
+from genre_fastai.estimator import GenreClassifier
+from genre_fastai.fine_tune import describe_plan, describe_training, dry_run, plan_stages, plot_curves, save_learner
 from genre_fastai.learner import ProgressiveSize, predict_items
 from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
@@ -215,3 +217,30 @@ def test_smaller_sizes_come_first():
         switch.before_batch()
         sides.append(switch.learn.xb[0].shape[-1])
     assert sides == [32, 32, 48, 48, 64, 64]
+
+
+@pytest.mark.parametrize('arch', ['small_cnn', 'test_resnet'])
+@pytest.mark.parametrize('kind', ['single', 'several'])
+def test_a_network_in_a_bundle_predicts_as_in_the_learner(items, several, arch, kind, tmp_path):
+    rows = items if kind == 'single' else several
+    learn = jobs.small_learner(rows, arch)
+    learn.fine_tune_stages(head_epochs=0, top_epochs=0, all_epochs=1)
+    learn.model.fast = False
+    folder, test = save_learner(learn, tmp_path/'m'), rows[rows.split == 'test']
+    p = predict_batch(load_bundle(folder), list(test.image))
+    assert np.allclose(p, predict_items(learn, test), atol=1e-5)
+    loaded = GenreClassifier.load(folder)
+    assert np.array_equal(loaded.predict_proba(test), p) and len(loaded.predict(test)) == len(test)
+    assert (loaded.thresholds_ is not None) == (kind == 'several')
+    with pytest.raises(ItemsError, match='were seen in fit'): loaded.score(rows.assign(split=None))
+    assert 'MADE DATA' in (folder/'README.md').read_text()
+
+
+def test_a_network_in_a_bundle_is_the_same_in_a_process_without_fastai(items, tmp_path):
+    learn = jobs.small_learner(items)
+    folder, test = save_learner(learn, tmp_path/'m'), list(items.image[:20])
+    code = ('import sys, numpy; from genre_fastai.bundle import load_bundle, predict_batch\n'
+            'numpy.save(sys.argv[2], predict_batch(load_bundle(sys.argv[1]), sys.argv[3:]))\n'
+            'assert "fastai.learner" not in sys.modules')
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, tmp_path/'p.npy', *test], check=True)
+    assert np.allclose(np.load(tmp_path/'p.npy'), predict_batch(load_bundle(folder), test), atol=1e-6)
