@@ -18,6 +18,8 @@ from genre_fastai.clustering import *
 from genre_fastai.blocks import *
 from genre_fastai.models import *
 from genre_fastai.learner import *
+from genre_fastai.hooks import *
 from genre_fastai.bundle import *
+from genre_fastai.checkpoints import *
 from genre_fastai.fine_tune import *
 from genre_fastai.estimator import *
