@@ -4,26 +4,26 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'MADE_DATA', 'NetworkEncoder', 'ProbabilitiesAsTheyAre', 'BundleError', 'encoder_state',
-           'encoder_from_state', 'model_state', 'model_from_state', 'save_bundle', 'Bundle', 'model_card',
-           'load_bundle', 'predict_batch']
+           'encoder_from_state', 'model_state', 'model_from_state', 'save_bundle', 'Bundle', 'row_fingerprints',
+           'model_card', 'load_bundle', 'predict_batch']
 
-# %% ../nbs/48_bundle.ipynb #a8b59430
+# %% ../nbs/48_bundle.ipynb #d58ce93f
 import hashlib, json, os, shutil, threading
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .bodies import Body, Weights, body_network
-from .core import environment, nearest
+from .core import environment, nearest, stable_hash
 from .embed import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
 from .images import squeeze
 from .kernel_ridge import KernelRidgeClassifier
 from .models import GenreNet, PictureModel, SmallCNN
 
-# %% ../nbs/48_bundle.ipynb #76f8a6fe
+# %% ../nbs/48_bundle.ipynb #4d3d2a9a
 class NetworkEncoder:
     "A trained network, whose vectors are probabilities of genres"
     def __init__(self,
@@ -34,6 +34,7 @@ class NetworkEncoder:
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.model, self.size, self.multilabel = model.eval().to(self.device), size, multilabel
 
+    name = 'network'
     def prepare(self, image): return np.asarray(squeeze(image, self.size)).transpose(2, 0, 1)
 
     @torch.inference_mode()
@@ -50,7 +51,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #724c8a30
+# %% ../nbs/48_bundle.ipynb #27bce7a0
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -72,8 +73,8 @@ def _weights_facts(body): return {k: v for k, v in vars(body.weights).items() if
 def _network_state(encoder):
     model = encoder.model
     weights = _weights_facts(model.body) if isinstance(model, GenreNet) else None
-    facts = {'kind': 'network', 'n_out': model.head[-1].out_features, 'size': encoder.size, 'multilabel': encoder.multilabel,
-             'fast': model.fast, 'weights': weights}
+    facts = {'kind': 'network', 'n_out': model.head[-1].out_features, 'size': encoder.size,
+             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights}
     return facts, {k: v.cpu().numpy() for k, v in model.state_dict().items()}
 
 def encoder_from_state(
@@ -123,7 +124,7 @@ def model_from_state(
     model.classes_ = np.array(facts['classes'])
     return model
 
-# %% ../nbs/48_bundle.ipynb #1de63a66
+# %% ../nbs/48_bundle.ipynb #8f178d63
 FORMAT = 2 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
@@ -205,6 +206,12 @@ def _read_arrays(folder, config):
     try: return load_file(path)
     except SafetensorError as e: raise BundleError(f'{str(path)!r} cannot be read ({e}). Copy the bundle anew.') from e
 
+def row_fingerprints(
+    items:pd.DataFrame, # Items with pictures
+)->list[int]: # One a row
+    "By which a saved model knows the rows that it was fitted on"
+    return [stable_hash(r.item_id, r.image) for r in items.itertuples()]
+
 MADE_DATA = 'MADE DATA: drawn by genre_fastai itself, it says nothing about real covers.'
 
 def model_card(
@@ -213,7 +220,7 @@ def model_card(
     vocab:list, # Genres
 )->str: # Markdown
     "What people should know about a model before they use it"
-    scores = ', '.join(f'{k} {v}' for k, v in trained_on['scores'].items()) or 'not scored before it was saved: call report(items) first'
+    scores = ', '.join(f'{k} {v}' for k, v in trained_on['scores'].items()) or 'not scored before it was saved'
     lines = ['# Genres from pictures', f'{kind[0].upper()}{kind[1:]}, trained on {trained_on["rows"]:,} items, seed {trained_on["seed"]}.',
              trained_on['data'], f'Scores on test rows, with 95 % intervals: {scores}.', f'Genres: {", ".join(vocab)}.',
              'Made with genre_fastai. Read it with `GenreClassifier.load(folder)`.']

@@ -6,23 +6,25 @@
 __all__ = ['optimiser_state', 'restore_optimiser', 'training_state', 'RunError', 'save_checkpoint', 'load_checkpoint', 'locked',
            'RunRecord', 'KeepRecord']
 
-# %% ../nbs/49_checkpoints.ipynb #ffd57d83
+# %% ../nbs/49_checkpoints.ipynb #90e0eb45
 import contextlib, json, time
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
-from fastai.vision.all import Callback, CancelFitException, L
+from fastai.vision.all import Callback, CancelFitException, L, Optimizer
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .core import atomic_path
 
-# %% ../nbs/49_checkpoints.ipynb #83f099e9
+# %% ../nbs/49_checkpoints.ipynb #f2dc49c6
 def optimiser_state(
     opt, # A fastai optimiser
 )->tuple[dict, dict]: # Tensors by '<number of parameter>.<name>'; facts for JSON
     "What the optimiser remembers of each parameter, and its hyper-parameters"
+    if type(opt) is not Optimizer:
+        raise ValueError(f"a {type(opt).__name__} cannot be stored. Use one of fastai's own, e.g. opt_func=Adam.")
     states = opt.state_dict()['state']
     tensors = {f'{i}.{k}': v for i, state in enumerate(states) for k, v in state.items() if isinstance(v, torch.Tensor)}
     plain = [{k: v for k, v in state.items() if not isinstance(v, torch.Tensor)} for state in states]
@@ -79,25 +81,27 @@ def load_checkpoint(
         raise RunError(f'{str(path)!r} is not a readable checkpoint ({e}). '
                        'Delete the folder, or name another one.') from e
 
-# %% ../nbs/49_checkpoints.ipynb #ea3196a2
+# %% ../nbs/49_checkpoints.ipynb #0af577dc
 @contextlib.contextmanager
 def locked(
     folder, # A run's folder; made if need be
 ):
     "Keep `folder` for this process while the block runs; a `RunError` where another run has it"
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder/'.lock')
-    try: lock.acquire(timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
     except Timeout as e:
         raise RunError(f'{str(folder)!r} is in use by another run. '
                        'Wait until it has ended, or name another folder.') from e
+    except OSError as e: raise RunError(f'{str(folder)!r} cannot be used ({e}). Name another folder.') from e
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/49_checkpoints.ipynb #d889e63e
+# %% ../nbs/49_checkpoints.ipynb #93a2263c
 class RunRecord:
-    "What a run has done so far, in its folder: last.safetensors, best.safetensors, curves.csv"
+    "What a run has done so far, in its folder: last.safetensors, best-<row>.safetensors, curves.csv"
     def __init__(self,
         folder, # The run's folder
         monitor:str, # Column of the curves that is to improve: down if it is a loss or an error, else up
@@ -105,14 +109,15 @@ class RunRecord:
     ):
         self.folder, self.monitor, self.patience = Path(folder), monitor, patience
         self.sign = -1 if 'loss' in monitor or 'error' in monitor else 1
-        self.tensors, self.state = {}, dict(stage=0, epoch=0, best=None, kept=None, waited=0, rows=[], done=False)
+        self.tensors = {}
+        self.state = dict(stage=0, epoch=0, best=None, kept=None, waited=0, rows=[], alarms=[], done=False)
         if self.last.exists(): self.tensors, self.state = load_checkpoint(self.last)
 
     @property
     def last(self): return self.folder/'last.safetensors'
 
     @property
-    def best(self): return self.folder/'best.safetensors'
+    def best(self): return self.folder/f'best-{self.state["kept"]}.safetensors'  # the state names it: no kill parts them
 
     @property
     def curves(self)->pd.DataFrame: # One row an epoch: stage, epoch, losses, metrics, seconds, kept
@@ -120,32 +125,53 @@ class RunRecord:
         curves = pd.DataFrame(self.state['rows'])
         return curves.assign(kept=curves.index == self.state['kept'])
 
-    def part(self, prefix): return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+    def part(self,
+        prefix:str, # 'model.', 'opt.' or 'average.'
+    )->dict: # Names without it
+        "Some of the tensors that were found in the folder"
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
-    def enter(self, row, stage, weights):
-        "One more epoch; `weights` become the best where the score is better than any before"
+    def enter(self,
+        row:dict, # stage, epoch, losses, scores, seconds
+        stage:int, # Its number
+        weights:dict, # Those that the scores are of
+    ):
+        "One more epoch; its weights become the best where its losses are numbers and its score is better than any before"
         score = self.sign*row[self.monitor]
-        better = bool(np.isfinite(score) and (self.state['best'] is None or score > self.state['best']))
+        sound = np.isfinite([score, row.get('valid_loss', 0.)]).all()
+        better = bool(sound and (self.state['best'] is None or score > self.state['best']))
         rows = [*self.state['rows'], row]
         self.state |= dict(stage=stage, epoch=row['epoch'], rows=rows, waited=0 if better else self.state['waited'] + 1)
         if better:
             self.state |= dict(best=score, kept=len(rows) - 1)
             save_checkpoint(self.best, weights, row)
 
-    def write(self, tensors, memory):
+    def write(self,
+        tensors:dict, # What training needs to go on
+        memory:dict, # What the optimiser and the average remember besides
+    ):
+        "Put everything into the folder; weights that are no longer the best go"
         self.state['memory'] = memory
         save_checkpoint(self.last, tensors, self.state)
+        for old in self.folder.glob('best-*.safetensors'):
+            if old != self.best: old.unlink()
         with atomic_path(self.folder/'curves.csv') as path: self.curves.to_csv(path, index=False)
 
-    def is_over(self, stage): return self.state['epoch'] >= stage.epochs or self.state['waited'] >= self.patience
+    def is_over(self,
+        stage, # Has `epochs`
+    )->bool:
+        "Are its epochs done, or has the score stopped improving?"
+        return self.state['epoch'] >= stage.epochs or self.state['waited'] >= self.patience
 
-    def best_weights(self):
-        if not self.best.exists():
+    def best_weights(self)->dict: # Names to tensors
+        "The weights that had the best score; a `RunError` where no score was a number"
+        if self.state['kept'] is None or not self.best.exists():
             raise RunError(f'no epoch had a finite {self.monitor}: the training has gone wrong. '
                            'Try a tenth of the rate, with overwrite=True.')
         return load_checkpoint(self.best)[0]
 
     def finish(self):
+        "Mark the run as done"
         self.state |= dict(done=True, memory=None)
         save_checkpoint(self.last, {}, self.state)
 
@@ -179,6 +205,8 @@ class KeepRecord(Callback):
         if self.average:
             tensors |= {f'average.{k}': v for k, v in self.average.state_dict().items()}
             memory['n_steps'] = self.average.n_steps
+        alarm = getattr(getattr(self.learn, 'collapse_alarm', None), 'message', None)
+        if alarm and alarm not in self.record.state['alarms']: self.record.state['alarms'].append(alarm)
         self.record.write(tensors, memory)
         if not hasattr(self.learn, 'progress'): print(_line(row, self.stage), flush=True)
         if self.record.is_over(self.stage): raise CancelFitException

@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #8d98b340
+# %% ../nbs/72_estimator.ipynb #5d543957
 import numpy as np, pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .baseline_knn import fit_baselines, genre_targets, score_models
 from .bodies import load_body
-from .bundle import MADE_DATA, Bundle, load_bundle, model_card, predict_batch, save_bundle
-from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, some, stable_hash
+from .bundle import (MADE_DATA, Bundle, NetworkEncoder, load_bundle, model_card, predict_batch,
+                                 row_fingerprints, save_bundle)
+from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, some
 from .embed import BodyEncoder, embed_items, make_encoder, prepare_picture
 from .kernel_ridge import KernelRidgeClassifier
 from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
 
-# %% ../nbs/72_estimator.ipynb #3bf35f99
+# %% ../nbs/72_estimator.ipynb #cef8c873
 PRESETS = {'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # One frozen body, kernel ridge on its vectors
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
@@ -68,7 +69,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self.model_ = KernelRidgeClassifier(blocks=blocks).fit(np.concatenate(parts, 1), genre_targets(rows, vocab, multilabel))
         self.classes_, self.multilabel_ = np.array(vocab), multilabel
         self.thresholds_ = self._tuned(rows, items[items.split == 'valid'] if split else items[:0])
-        self.seen_ = {self._fingerprint(r) for r in rows.itertuples()}
+        self.seen_ = set(row_fingerprints(rows))
         self.n_fit_, self.scores_ = len(rows), {}
         self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
@@ -85,8 +86,6 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
             y = np.concatenate([y, genre_matrix(valid, list(self.classes_))])
             p = np.concatenate([p, self.model_.predict_proba(self._vectors(valid))])
         return tune_thresholds(y, p)
-
-    def _fingerprint(self, row): return stable_hash(row.item_id, row.image)
 
     def predict_proba(self,
         items:pd.DataFrame, # Items with pictures
@@ -122,7 +121,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         rows = items[items.split == 'test'] if items.split.notna().any() else items
         check_items(rows, needs=('image', 'genres'), every=True)
-        seen = [r.item_id for r in rows.itertuples() if self._fingerprint(r) in self.seen_]
+        seen = [i for i, mark in zip(rows.item_id, row_fingerprints(rows)) if mark in self.seen_]
         if seen and not allow_seen:
             raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. Their scores would flatter: '
                              'split first (split_items), or pass allow_seen=True.')
@@ -156,9 +155,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Chance, majority, KNN, linear models and this classifier, on the same test rows"
         rows = self._judged(items, allow_seen=False)
         if not items.split.eq('train').any(): raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
-        probabilities = fit_baselines(items, encoders=['pixels', self.encoders_[0]], models=('knn', 'logistic'), seed=self.seed)
+        simple = 'colours' if isinstance(self.encoders_[0], NetworkEncoder) else self.encoders_[0]
+        probabilities = fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'), seed=self.seed)
         valid = items[items.split == 'valid']
-        probabilities[f'GenreClassifier({self.preset!r})'] = {'test': self.predict_proba(rows)} | (
+        probabilities['this classifier'] = {'test': self.predict_proba(rows)} | (
             {'valid': self.predict_proba(valid)} if len(valid) else {})
         return format_scores(score_models(items, probabilities))
 
@@ -170,10 +170,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         if isinstance(self.model_, Bundle):
             raise ValueError(f'this model was loaded from {str(self.model_.folder)!r}. Copy that folder.')
+        names = ' and '.join(e.name for e in self.encoders_)
         trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
                       'seen': sorted(self.seen_)}
         return save_bundle(folder, self.encoders_, self.model_, self.classes_.tolist(), self.thresholds_, trained_on,
-                           model_card(f'preset {self.preset!r}', trained_on, self.classes_), overwrite)
+                           model_card(f'kernel ridge on {names}', trained_on, self.classes_), overwrite)
 
     @classmethod
     def load(cls,

@@ -6,7 +6,7 @@
 __all__ = ['plot_curves', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan', 'describe_training', 'save_learner',
            'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #34563088
+# %% ../nbs/50_fine_tune.ipynb #2d164990
 import copy, json, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,13 @@ from fastai.vision.all import (Callback, CancelTrainException, CancelValidExcept
                                MixUp, patch)
 
 from .bodies import fast_dtype
-from .bundle import MADE_DATA, NetworkEncoder, ProbabilitiesAsTheyAre, model_card, save_bundle
+from .bundle import (MADE_DATA, NetworkEncoder, ProbabilitiesAsTheyAre, model_card, row_fingerprints,
+                                 save_bundle)
 from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
-from .core import check_items, genre_matrix, is_multilabel, stable_hash, start_run
+from .core import check_items, genre_matrix, stable_hash, start_run
 from .embed import BodyEncoder, embed_items
 from .hooks import CollapseAlarm
-from .learner import EpochSeed, ProgressiveSize, WeightAverage, predict_items
+from .learner import EpochSeed, ProgressiveSize, WeightAverage, has_several, predict_items
 from .metrics import tune_thresholds
 from .models import GenreNet, PictureModel
 from .report import Page
@@ -60,7 +61,7 @@ def plot_curves(
         if 'stage' in curves: ax.set_title(title, pad=14)
     return axes
 
-# %% ../nbs/50_fine_tune.ipynb #bc75ced4
+# %% ../nbs/50_fine_tune.ipynb #4f7add6c
 class Stage(NamedTuple):
     "One part of a training"
     name: str # 'head', 'top' or 'all'
@@ -68,16 +69,18 @@ class Stage(NamedTuple):
     lr: object # Peak rate, or a slice from the lowest to the highest group
     first_group: int # For fastai's `freeze_to`: -1 the head, -2 the top blocks too, 0 everything
 
+def _is_pretrained(model): return isinstance(model, GenreNet) and model.body.weights.source != 'random'
+
 def plan_stages(
     model:PictureModel, # The model to train
     head_epochs:int=None, # None: 20 for a pretrained body, else 0
     top_epochs:int=None, # None: 3 for a pretrained body, else 0
     all_epochs:int=None, # None: 3 for a pretrained body, else 12
     head_lr:float=2e-3, # Peak rate while the head learns alone
-    lr:float=1e-3, # Peak rate of the head afterwards; the top blocks have a tenth of it, the lower part a hundredth
+    lr:float=1e-3, # Peak rate of the head afterwards; in a pretrained body, top blocks have a tenth, the rest a hundredth
 )->list[Stage]: # Those with at least one epoch
     "Head, top blocks, all: what `fine_tune_stages` will do"
-    pretrained = isinstance(model, GenreNet) and model.body.weights.source != 'random'
+    pretrained = _is_pretrained(model)
     epochs = [given if given is not None else usual for given, usual in
               zip((head_epochs, top_epochs, all_epochs), (20, 3, 3) if pretrained else (0, 0, 12))]
     rates = slice(lr/100, lr) if pretrained else lr
@@ -86,10 +89,10 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #d1c3ba41
+# %% ../nbs/50_fine_tune.ipynb #1d0e7362
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
-    return torch.tensor(y, dtype=torch.float32) if is_multilabel(learn.dls.train.items) else torch.tensor(y.argmax(1))
+    return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
 
 def _size(learn): return learn.dls.valid.one_batch()[0].shape[-1]
 
@@ -108,9 +111,10 @@ def head_learner(
     return Learner(dls, learn.model.head, loss_func=learn.loss_func, opt_func=learn.opt_func, metrics=learn.metrics,
                    wd=learn.wd, cbs=EpochSeed(learn.epoch_seed.seed), path=learn.path, model_dir=learn.model_dir)
 
-# %% ../nbs/50_fine_tune.ipynb #bc21f576
+# %% ../nbs/50_fine_tune.ipynb #cc90f731
 class _Clock(Callback):
     "Times at the end of batches; ends training after three and validation after two"
+    order = 52 # After the recorder, which counts the batch
     def before_train(self): self.ends = {True: [time.perf_counter()], False: []}
     def before_validate(self): self.ends[False].append(time.perf_counter())
     def after_batch(self):
@@ -124,7 +128,7 @@ def dry_run(
     folder, # Where the run will write
     first_group:int=0, # What will be trained, see `Stage`
 )->tuple[float, float]: # Seconds for a batch in training and in validation
-    "A few batches through train, validate and save with a copy of the model; raises what would be raised later"
+    "A few batches through train, validate, score and save with a copy of the model, without switches and own callbacks"
     clock = _Clock()
     trial = Learner(learn.dls, copy.deepcopy(learn.model), loss_func=learn.loss_func, opt_func=learn.opt_func,
                     splitter=learn.splitter, metrics=learn.metrics, train_bn=False, cbs=clock, path=learn.path,
@@ -132,6 +136,7 @@ def dry_run(
     trial.create_opt()
     trial.freeze_to(first_group)
     with trial.no_bar(), trial.no_logging(): trial.fit(1, 0.)
+    for metric in trial.metrics: metric.value
     path = save_checkpoint(Path(folder)/'dry_run.safetensors', training_state(trial.model, trial.opt)[0], {})
     needed, free = 3*path.stat().st_size, shutil.disk_usage(folder).free
     path.unlink()
@@ -140,7 +145,7 @@ def dry_run(
                        'Free some disk space first.')
     return tuple(min(np.diff(clock.ends[training])) for training in (True, False))
 
-# %% ../nbs/50_fine_tune.ipynb #13dace0c
+# %% ../nbs/50_fine_tune.ipynb #b7870ea1
 def _minutes(seconds): return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min'
 
 def _warn_of_idle_gpu():
@@ -150,7 +155,7 @@ def _warn_of_idle_gpu():
 
 def describe_plan(
     learn:Learner, # From `genre_learner`
-    stages:list[Stage], # From `plan_stages`
+    stages:list[Stage], # From `plan_stages`; those that are left
     folder, # Where the run will write
 )->str: # One line: device, precision, pictures, seconds
     "What is about to happen and how long it will take, found out by a dry run"
@@ -165,11 +170,12 @@ def describe_plan(
         seconds = (len(dls.train) + len(dls.valid))*valid if stage.name == 'head' else stage.epochs*epoch
         parts.append(f'{stage.name} {stage.epochs} epochs {_minutes(seconds)}')
         total += seconds
-    where = f'cpu with {torch.get_num_threads()} threads' if on_cpu else torch.cuda.get_device_name(device)
+    names = {'cpu': f'cpu with {torch.get_num_threads()} threads'}
+    where = torch.cuda.get_device_name(device) if device.type == 'cuda' else names.get(device.type, device.type)
     return (f'{where}, {precision}, channels last; {dls.train.n:,} pictures to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #8bb0211a
+# %% ../nbs/50_fine_tune.ipynb #50b7c0a3
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -182,30 +188,41 @@ def _fit_stage(learn, stage, number, record, average, cbs):
         restore_optimiser(learn.opt, record.part('opt.'), memory)
         if average: average.resume(record.part('average.'), memory['n_steps'])
     else: record.state |= dict(stage=number, epoch=0, waited=0)
-    keep, alarm = KeepRecord(record, stage, number, first, average), CollapseAlarm()
-    try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=[keep, alarm, *filter(None, [average]), *cbs])
+    loss_func, learn.epoch_seed.part = learn.loss_func, stage.name
+    cbs = [KeepRecord(record, stage, number, first, average), CollapseAlarm(), *filter(None, [average]), *cbs]
+    try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=cbs)
     except RunError as e: raise RunError(str(e).splitlines()[-1].strip()) from e  # fastai put lines of its own before
     finally:
         if average: average.give_back()
-    if alarm.message: record.state['alarms'] = [*record.state.get('alarms', []), f'Stage {stage.name!r}: {alarm.message}']
+        learn.loss_func, learn.epoch_seed.part = loss_func, ''  # MixUp does not give it back after Ctrl-C
 
 def _facts(learn, stages, monitor, settings):
     "What must be equal for a run to go on"
     rows = {split: stable_hash(*(f'{r.item_id} {r.image} {r.genres}' for r in dl.items.itertuples()))
             for split, dl in (('train', learn.dls.train), ('valid', learn.dls.valid))}
     weights = getattr(learn.model.body, 'weights', None)
-    smoothing = getattr(getattr(learn.loss_func, 'func', None), 'label_smoothing', 0)
+    loss = getattr(learn.loss_func, 'func', learn.loss_func)
+    per_genre = next((w.tolist() for k in ('weight', 'pos_weight') if (w := getattr(loss, k, None)) is not None), None)
+    opt_func = getattr(learn.opt_func, 'func', learn.opt_func)
     facts = dict(arch=weights.arch if weights else 'small_cnn', weights=weights.digest if weights else 'random',
-                 vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_size(learn), seed=learn.epoch_seed.seed,
-                 loss=f'{learn.loss_func}, label_smoothing={smoothing}', stages=[str(s) for s in stages], monitor=monitor)
+                 vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_size(learn),
+                 seed=learn.epoch_seed.seed, wd=learn.wd, optimiser=getattr(opt_func, '__name__', type(opt_func).__name__),
+                 loss=[getattr(loss, '__name__', type(loss).__name__), per_genre, getattr(loss, 'label_smoothing', 0)],
+                 transforms=[type(t).__name__ for t in learn.dls.train.after_batch.fs],
+                 stages=[str(s) for s in stages], monitor=monitor)
     return json.loads(json.dumps(facts | settings))
+
+def _read_facts(path):
+    try: return json.loads(path.read_text())
+    except ValueError as e:
+        raise RunError(f'{str(path)!r} is damaged ({e}). Name another folder, or pass overwrite=True.') from e
 
 def _open_run(folder, facts, overwrite):
     "Begin a run in `folder`, or go on with the one that is there if it is the same"
-    known = json.loads((folder/'run.json').read_text()) if (folder/'run.json').exists() and not overwrite else None
+    known = _read_facts(folder/'run.json') if (folder/'run.json').exists() and not overwrite else None
     if known is None:
-        for name in ('last.safetensors', 'best.safetensors', 'curves.csv', 'report.html'):
-            (folder/name).unlink(missing_ok=True)
+        for old in (*folder.glob('best-*.safetensors'), *map(folder.joinpath, ('last.safetensors', 'curves.csv', 'report.html'))):
+            old.unlink(missing_ok=True)
         start_run(folder, overwrite=overwrite, **facts)
     elif other := [k for k in facts if known.get(k) != facts[k]]:
         raise RunError(f'{str(folder)!r} holds a run with other {", ".join(other)}. Name another folder, '
@@ -218,19 +235,22 @@ def describe_training(
     kept = curves[curves.kept].iloc[0]
     said = [f'Kept: the weights after epoch {kept.epoch} of stage {kept.stage!r}.']
     for stage, rows in curves.groupby('stage', sort=False):
+        if rows.valid_loss.isna().all():
+            said.append(f'Stage {stage!r} broke down: its loss is not a number.')
+            continue
         low, last = rows.loc[rows.valid_loss.idxmin()], rows.iloc[-1]
         if last.valid_loss > 1.02*low.valid_loss and last.train_loss < low.train_loss:
-            said.append(f'Over-training in stage {stage!r}: after epoch {low.epoch} the loss on valid rows rose from '
+            said.append(f'Overfitting (over-training) in stage {stage!r}: after epoch {low.epoch} the loss on valid rows rose from '
                         f'{low.valid_loss:.3f} to {last.valid_loss:.3f}, while that on train fell from '
                         f'{low.train_loss:.3f} to {last.train_loss:.3f}.')
-    if len(said) == 1: said.append('No over-training: the loss on valid rows does not rise while that on train falls.')
+    if len(said) == 1: said.append('No overfitting: the loss on valid rows does not rise while that on train falls.')
     return ' '.join(said)
 
 def _write_report(record, facts, plan):
     curves = record.curves
     page = Page('Fine-tuning in stages', describe_training(curves))
     page.add_print(plan)
-    for alarm in record.state.get('alarms', []): page.add_text(alarm)
+    for alarm in record.state['alarms']: page.add_text(alarm)
     axes = plot_curves(curves)
     page.add_figure(axes[0], caption='Loss and scores, epoch by epoch; a ring marks the weights that were kept')
     plt.close(axes[0].figure)
@@ -247,7 +267,7 @@ def fine_tune_stages(self:Learner,
     lr:float=1e-3, # Peak rate of the head afterwards
     monitor:str=None, # Score that is to improve on validation rows; None: the learner's first metric, else 'valid_loss'
     patience:int=5, # Epochs without improvement that end a stage
-    average:float=0., # Keep a running average of the weights with this decay, e.g. .99, see `WeightAverage`; 0: do not
+    average:float=0., # Keep a moving average (EMA) of the weights with this decay, e.g. .99; 0: do not
     mixup:float=0., # Mix pairs of pictures, with this alpha (Zhang et al. 2018), e.g. .2; not in stage 'head'
     sizes=(), # Train on these smaller sides first, see `ProgressiveSize`; only from scratch
     overwrite:bool=False, # Replace another run in `folder`
@@ -256,7 +276,10 @@ def fine_tune_stages(self:Learner,
     if not isinstance(self.model, PictureModel):
         raise ValueError('fine_tune_stages trains what genre_learner makes. For other learners use fine_tune.')
     stages = plan_stages(self.model, head_epochs, top_epochs, all_epochs, head_lr, lr)
-    if sizes and (stages[0].name == 'head' or len(stages) > 1):
+    if not len(self.dls.train):
+        raise ValueError(f'{self.dls.train.n} pictures to train are fewer than a batch of {self.dls.train.bs}. '
+                         'Pass a smaller bs to dataloaders, e.g. bs=16.')
+    if sizes and _is_pretrained(self.model):
         raise ValueError('sizes is for training from scratch: a pretrained body knows one size best. Leave it empty.')
     names = [m.name for m in self.metrics] + ['valid_loss']
     monitor = monitor or names[0]
@@ -266,27 +289,35 @@ def fine_tune_stages(self:Learner,
     with tempfile.TemporaryDirectory() as place: return _run_stages(self, place, stages, monitor, settings, overwrite)
 
 def _run_stages(learn, folder, stages, monitor, settings, overwrite):
-    patience, average, mixup, sizes = (settings[k] for k in ('patience', 'average', 'mixup', 'sizes'))
     with locked(folder) as folder, learn.no_logging():
         facts = _facts(learn, stages, monitor, settings)
         _open_run(folder, facts, overwrite)
-        record = RunRecord(folder, monitor, patience)
+        record = RunRecord(folder, monitor, settings['patience'])
         if not record.state['done']:
-            plan = describe_plan(learn, stages, folder)
-            print(plan, flush=True)
-            cbs = ([MixUp(mixup)] if mixup else []) + ([ProgressiveSize(*sizes)] if sizes else [])
-            for number, stage in enumerate(stages):
-                if number < record.state['stage']: continue
-                _train_stage(learn, stage, number, record, average, cbs)
-            record.finish()
-            _write_report(record, facts, plan)
+            before = copy.deepcopy(learn.model.state_dict())
+            try: _train_all(learn, stages, record, facts, settings)
+            except BaseException:  # Ctrl-C too: the same call on the same learner starts where this one did
+                learn.model.load_state_dict(before)
+                raise
         learn.model.load_state_dict(record.best_weights())
         learn.create_opt()
         learn.unfreeze()
         return record.curves
 
+def _train_all(learn, stages, record, facts, settings):
+    plan = describe_plan(learn, stages[record.state['stage']:], record.folder)
+    print(plan, flush=True)
+    mixup, sizes = settings['mixup'], settings['sizes']
+    cbs = ([MixUp(mixup)] if mixup else []) + ([ProgressiveSize(*sizes)] if sizes else [])
+    for number, stage in enumerate(stages):
+        if number >= record.state['stage']: _train_stage(learn, stage, number, record, settings['average'], cbs)
+    record.best_weights()
+    _write_report(record, facts, plan)
+    record.finish()
+
 def _train_stage(learn, stage, number, record, average, cbs):
     "One stage, from the best weights so far to the best weights after it"
+    learn.model.to(learn.dls.device)
     if number: learn.model.load_state_dict(record.best_weights())
     if stage.name == 'head':
         small = head_learner(learn)
@@ -296,7 +327,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #3ce09cb8
+# %% ../nbs/50_fine_tune.ipynb #1e1a3027
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -305,10 +336,10 @@ def save_learner(
 )->Path: # `folder`
     "Write a bundle: safetensors, JSON and a model card; thresholds of several genres are tuned on the validation rows"
     train, valid = learn.dls.train.items, learn.dls.valid.items
-    vocab, multilabel = list(learn.dls.vocab), is_multilabel(pd.concat([train, valid]))
+    vocab, multilabel = list(learn.dls.vocab), has_several(learn.dls)
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
     encoder = NetworkEncoder(copy.deepcopy(learn.model), _size(learn), multilabel)
-    seen = [stable_hash(r.item_id, r.image) for r in pd.concat([train, valid]).itertuples()]
+    seen = row_fingerprints(pd.concat([train, valid]))
     data = MADE_DATA if 'p_genres' in train else ''
     trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {},
                       seen=sorted(seen))

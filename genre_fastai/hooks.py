@@ -52,7 +52,7 @@ def _genre_names(dls, n_genres):
         names = list(names[-1])   # texts have a vocabulary too, and come first
     return [str(g) for g in names] if len(names) == n_genres else [f'genre {i}' for i in range(n_genres)]
 
-# %% ../nbs/46_hooks.ipynb #5b566181
+# %% ../nbs/46_hooks.ipynb #34a4e7f5
 class CollapseWarning(UserWarning):
     "A fit whose predictions are the same for nearly every item, or no numbers at all"
 
@@ -160,9 +160,9 @@ class CollapseAlarm(Callback):
         who = ('one genre takes {share_in_batch:.0%} of a batch, mostly {genre}: it has {share:.0%} of the predictions'
                if row['rows'] == 'train' else '{genre} has {share:.0%} of the predictions')
         return ('Collapse in epoch {epoch}, {rows} rows: ' + who + ' and {prior:.0%} of the training labels. Spread '
-                'between items {spread:.2g}, at first {first_spread:.2g}. Entropy of the mean prediction {entropy:.2f}, '
-                'of the labels {prior_entropy:.2f}. Loss {loss:.3g}; the best answer that is the same for every item '
-                'has {constant_loss:.3g}.').format(**row)
+                'between items {spread:.2g}, at first {first_spread:.2g}. Entropy of the mean prediction '
+                '{entropy:.2f}, of the labels {prior_entropy:.2f}. Loss {loss:.3g}; the best answer that is the same '
+                'for every item has {constant_loss:.3g}.').format(**row)
 
     def _not_a_number(self, loss):
         rows = 'train' if self.training else 'valid'

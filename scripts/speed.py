@@ -1,9 +1,9 @@
 "How long things take on real pictures: plain fastai against ours, and from raw files to a saved model; writes a table"
-import argparse, json, os, shutil, statistics, tempfile, time
+import argparse, contextlib, os, statistics, tempfile, time
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch
-from fastai.vision.all import DataBlock, ImageBlock, MultiCategoryBlock, Normalize, Resize, SkipToEpoch, vision_learner
+import pandas as pd, torch
+from fastai.vision.all import DataBlock, ImageBlock, MultiCategoryBlock, Normalize, Resize, vision_learner
 
 from genre_fastai.all import *
 
@@ -37,17 +37,27 @@ def mean_ap(learn, items):
     return genre_scores(genre_matrix(test, list(learn.dls.vocab)), p, multilabel=True)['map']
 
 
+@contextlib.contextmanager
+def nothing_remembered():
+    "An empty cache while the block runs"
+    before = os.environ.get('GENRE_FASTAI_CACHE')
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ['GENRE_FASTAI_CACHE'] = cache
+        yield
+    if before is None: del os.environ['GENRE_FASTAI_CACHE']
+    else: os.environ['GENRE_FASTAI_CACHE'] = before
+
+
 def seconds(function):
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
 
 
-def head_against_fine_tune(items, weights, seed):
+def head_against_fine_tune(items, weights):
     "fine_tune(1) of plain fastai, and our head stage with nothing remembered, on the same rows"
     plain, own = plain_learner(items, weights), own_learner(items, weights)
-    with plain.no_bar(), plain.no_logging(), tempfile.TemporaryDirectory() as cache:
-        os.environ['GENRE_FASTAI_CACHE'] = cache
+    with plain.no_bar(), plain.no_logging(), nothing_remembered():
         own_time, _ = seconds(lambda: own.fine_tune_stages(top_epochs=0, all_epochs=0))
         plain_time, _ = seconds(lambda: plain.fine_tune(1))
     scores = [mean_ap(plain, items), mean_ap(own, items)]
@@ -73,15 +83,14 @@ def whole_network(items, weights, rounds=3, n=400):
 def raw_to_bundle(folder, weights, seed):
     "Album covers: read, clean, split, fit, save; then a second fit with what is remembered"
     os.environ['GENRE_FASTAI_WEIGHTS'] = str(weights.parent)
-    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as out:
-        os.environ['GENRE_FASTAI_CACHE'] = cache
+    with nothing_remembered(), tempfile.TemporaryDirectory() as out:
         def whole():
             items = split_items(clean_items(read_folder(folder), needs='image')[0], seed=seed)
             model = GenreClassifier(preset='fast', seed=seed).fit(items)
             model.save(Path(out)/'model')
             return items
         first, items = seconds(whole)
-        second, model = seconds(lambda: GenreClassifier(preset='fast', seed=seed).fit(items))
+        second, _ = seconds(lambda: GenreClassifier(preset='fast', seed=seed).fit(items))
     return [dict(what=f"preset 'fast', {len(items):,} covers, raw files to saved model", seconds=first),
             dict(what="preset 'fast', second fit", seconds=second)]
 
@@ -99,13 +108,15 @@ def main():
     rows = raw_to_bundle(args.data/'album_covers', weights, args.seed)
     print(pd.DataFrame(rows).round(3).to_string(), flush=True)
     items = split_items(posters(args.data), valid=.1, test=.2, seed=args.seed)
-    rows += head_against_fine_tune(items, weights, args.seed)
+    rows += head_against_fine_tune(items, weights)
     print(pd.DataFrame(rows).round(3).to_string(), flush=True)
     rows += whole_network(items, weights)
     table = pd.DataFrame(rows).round(3)
-    print(f'\n{table.to_string()}\n\n{len(items):,} posters, 70/10/20, seed {args.seed}, {torch.get_num_threads()} threads, '
-          f'{str(fast_dtype() or torch.float32).removeprefix("torch.")} in ours, float32 in plain fastai')
-    with atomic_path(out/'speed.md') as path: path.write_text(table.to_markdown(index=False) + '\n', encoding='utf-8')
+    said = (f'{len(items):,} posters, 70/10/20, seed {args.seed}, {torch.get_num_threads()} threads, '
+            f'{str(fast_dtype() or torch.float32).removeprefix("torch.")} in ours, float32 in plain fastai. '
+            'What this does not show: times on other machines, and how scores change with more epochs.')
+    print(f'\n{table.to_string()}\n\n{said}')
+    with atomic_path(out/'speed.md') as path: path.write_text(f'{table.to_markdown(index=False)}\n\n{said}\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 "What tests run in processes of their own, so that these can be killed"
-import resource, sys
+import sys
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ def small_learner(items, arch='test_resnet', seed=1, size=64, **kwargs):
 
 def train_in_stages(items_path, folder, full_after=None):
     "Head, top, all, with every switch that has a state; with `full_after`, the disk takes no file of 100 kB after that many epochs"
+    import resource  # not on Windows
     from fastai.callback.core import Callback
 
     class FillDisk(Callback):
@@ -28,4 +29,6 @@ def train_in_stages(items_path, folder, full_after=None):
     torch.set_num_threads(1)
     learn = small_learner(load_items(items_path), cbs=[] if full_after is None else [FillDisk()])
     try: learn.fine_tune_stages(folder, head_epochs=3, top_epochs=2, all_epochs=8, average=.9, mixup=.2, patience=9)
-    except RunError as e: sys.exit(Path(f'{folder}.error').write_text(str(e)))
+    except RunError as e:
+        Path(f'{folder}.error').write_text(str(e))
+        sys.exit(1)

@@ -3,16 +3,18 @@ import multiprocessing, os, random, signal, subprocess, sys, time
 from functools import partial
 
 import numpy as np, pandas as pd, pytest, torch
-from fastai.vision.all import resnet18, vision_learner
+from fastai.vision.all import SGD, Callback, resnet18, vision_learner
+from safetensors.torch import save_file
 
 import jobs
 from genre_fastai.blocks import cover_block
 from genre_fastai.bundle import load_bundle, predict_batch
-from genre_fastai.checkpoints import RunError, load_checkpoint, locked
+from genre_fastai.bodies import load_body
+from genre_fastai.checkpoints import RunError, RunRecord, load_checkpoint, locked
 from genre_fastai.core import ItemsError, save_items
 from genre_fastai.estimator import GenreClassifier
 from genre_fastai.fine_tune import describe_plan, describe_training, dry_run, plan_stages, plot_curves, save_learner
-from genre_fastai.learner import ProgressiveSize, predict_items
+from genre_fastai.learner import ProgressiveSize, genre_learner, predict_items
 from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
 
@@ -44,7 +46,7 @@ def uninterrupted(items, processes, tmp_path_factory):
 
 def outcome(folder):
     curves = pd.read_csv(folder/'curves.csv').drop(columns='seconds')
-    return curves, load_checkpoint(folder/'best.safetensors')[0]
+    return curves, load_checkpoint(*folder.glob('best-*.safetensors'))[0]
 
 def assert_same(a, b):
     pd.testing.assert_frame_equal(a[0], b[0])
@@ -60,7 +62,7 @@ def test_three_kills_change_nothing(uninterrupted, processes):
         process.start()
         known = len(rows and pd.read_csv(folder/'curves.csv'))
         while process.is_alive() and not ((folder/'curves.csv').exists() and len(pd.read_csv(folder/'curves.csv')) > known): time.sleep(.02)
-        time.sleep(rng.random()*.6)
+        time.sleep(rng.random()*2*pd.read_csv(folder/'curves.csv').seconds.iloc[-1])
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert process.exitcode == -9
@@ -87,13 +89,14 @@ def test_a_disk_that_fills_in_the_middle(uninterrupted, processes):
 def test_a_finished_run_is_read_not_repeated(items, tmp_path):
     learn = jobs.small_learner(items, 'small_cnn')
     curves = learn.fine_tune_stages(tmp_path/'run', all_epochs=2)
-    written = (tmp_path/'run'/'best.safetensors').stat().st_mtime_ns
+    best = f'best-{curves.index[curves.kept][0]}.safetensors'
+    written = (tmp_path/'run'/best).stat().st_mtime_ns
     again = jobs.small_learner(items, 'small_cnn')
     pd.testing.assert_frame_equal(again.fine_tune_stages(tmp_path/'run', all_epochs=2), curves)
-    assert (tmp_path/'run'/'best.safetensors').stat().st_mtime_ns == written
+    assert (tmp_path/'run'/best).stat().st_mtime_ns == written
     assert np.array_equal(predict_items(again, items), predict_items(learn, items))
-    assert {p.name for p in (tmp_path/'run').iterdir()} == {'.lock', 'run.json', 'curves.csv', 'last.safetensors', 'best.safetensors', 'report.html'}
-    assert 'over-training' in (tmp_path/'run'/'report.html').read_text().lower()
+    assert {p.name for p in (tmp_path/'run').iterdir()} == {'.lock', 'run.json', 'curves.csv', 'last.safetensors', best, 'report.html'}
+    assert 'overfitting' in (tmp_path/'run'/'report.html').read_text().lower()
 
 
 def test_another_run_is_not_overwritten(items, tmp_path):
@@ -154,10 +157,80 @@ def test_label_smoothing_raises_the_least_possible_loss(items):
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(monitor='acuracy'), r"this learner has \['accuracy', 'valid_loss'\]"), (dict(all_epochs=0), 'no stage has an epoch'),
-    (dict(sizes=(32,), head_epochs=1), 'sizes is for training from scratch')])
+    (dict(monitor='acuracy'), r"this learner has \['accuracy', 'valid_loss'\]"), (dict(all_epochs=0), 'no stage has an epoch')])
 def test_a_wrong_argument_is_named(items, kwargs, message):
     with pytest.raises(ValueError, match=message): jobs.small_learner(items, 'small_cnn').fine_tune_stages(**kwargs)
+
+
+def test_smaller_sizes_first_is_not_for_pretrained_bodies(items, tmp_path):
+    body = load_body('test_resnet', 'random')
+    save_file(body.model.state_dict(), tmp_path/'body.safetensors')
+    dls = cover_block(items, size=64).dataloaders(items, bs=16, num_workers=0)
+    learn = genre_learner(dls, 'test_resnet', weights=tmp_path/'body.safetensors')
+    with pytest.raises(ValueError, match='sizes is for training from scratch'): learn.fine_tune_stages(sizes=(32,))
+    assert [s.name for s in plan_stages(learn.model)] == ['head', 'top', 'all']
+
+
+@pytest.mark.parametrize('kind', ['single', 'several'])
+@pytest.mark.filterwarnings('ignore')
+def test_a_training_that_goes_to_pieces_says_so(items, several, kind, tmp_path):
+    rows = items if kind == 'single' else several
+    learn = jobs.small_learner(rows, 'small_cnn', opt_func=SGD)
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    with pytest.raises(RunError, match='Try a tenth of the rate'): learn.fine_tune_stages(tmp_path, all_epochs=2, lr=1e30)
+    assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
+
+
+def test_an_interrupted_call_can_be_made_again_on_the_same_learner(items, tmp_path):
+    class Interrupt(Callback):
+        def before_epoch(self):
+            if self.armed and self.epoch == 2: raise KeyboardInterrupt
+    cb = Interrupt()
+    cb.armed = False
+    whole = jobs.small_learner(items, 'small_cnn')
+    expected = whole.fine_tune_stages(all_epochs=3, mixup=.2, monitor='valid_loss')
+    learn = jobs.small_learner(items, 'small_cnn', cbs=[cb])
+    cb.armed = True
+    with pytest.raises(KeyboardInterrupt): learn.fine_tune_stages(tmp_path, all_epochs=3, mixup=.2, monitor='valid_loss')
+    cb.armed = False
+    curves = learn.fine_tune_stages(tmp_path, all_epochs=3, mixup=.2, monitor='valid_loss')
+    pd.testing.assert_frame_equal(curves.drop(columns='seconds'), expected.drop(columns='seconds'))
+    assert np.array_equal(predict_items(learn, items), predict_items(whole, items))
+
+
+def test_a_kill_between_best_and_last_changes_nothing(items, tmp_path, monkeypatch):
+    whole = jobs.small_learner(items)
+    settings = dict(head_epochs=2, top_epochs=2, all_epochs=2, monitor='valid_loss')
+    whole.fine_tune_stages(**settings)
+    written, real = [], RunRecord.write
+    def stopped(self, *args):
+        written.append(1)
+        if len(written) == 3: raise KeyboardInterrupt  # the first epoch of the second stage
+        real(self, *args)
+    monkeypatch.setattr(RunRecord, 'write', stopped)
+    with pytest.raises(KeyboardInterrupt): jobs.small_learner(items).fine_tune_stages(tmp_path, **settings)
+    again = jobs.small_learner(items)
+    again.fine_tune_stages(tmp_path, **settings)
+    assert np.array_equal(predict_items(again, items), predict_items(whole, items))
+
+
+def test_other_settings_are_another_run(items, tmp_path):
+    jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path, all_epochs=1)
+    for other in (dict(weigh_genres=False), dict(wd=.3), dict(opt_func=SGD)):
+        with pytest.raises(RunError, match='holds a run with other (loss|wd|optimiser)'):
+            jobs.small_learner(items, 'small_cnn', **other).fine_tune_stages(tmp_path, all_epochs=1)
+
+
+def test_loaders_that_scale_for_another_model_are_refused(items):
+    dls = cover_block(items, size=64).dataloaders(items, bs=16, num_workers=0)
+    genre_learner(dls, 'test_resnet', weights='random')
+    genre_learner(dls, 'test_resnet', weights='random')  # wants the same scaling
+    with pytest.raises(ValueError, match='scale pictures for another model'): genre_learner(dls, 'small_cnn')
+
+
+def test_fewer_pictures_than_a_batch(items):
+    dls = cover_block(items, size=64).dataloaders(items, bs=500, num_workers=0)
+    with pytest.raises(ValueError, match='Pass a smaller bs'): genre_learner(dls).fine_tune_stages(all_epochs=1)
 
 
 def test_label_smoothing_of_several_genres_is_refused(several):
@@ -174,7 +247,7 @@ def test_the_dry_run_finds_a_wrong_loss_and_changes_nothing(items, tmp_path):
     before = {k: v.clone() for k, v in learn.model.state_dict().items()}
     assert all(s > 0 for s in dry_run(learn, tmp_path)) and not list(tmp_path.iterdir())
     assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
-    learn.loss_func = lambda pred, y: pred.sum()/0 if False else pred.nothing
+    learn.loss_func = lambda pred, y: pred.nothing
     with pytest.raises(AttributeError): learn.fine_tune_stages(tmp_path/'run', all_epochs=1)
     assert not (tmp_path/'run'/'last.safetensors').exists()
 
@@ -198,8 +271,8 @@ def curves_of(train, valid):
 def test_over_training_is_named():
     said = describe_training(curves_of([1., .7, .4], [1., .9, 1.2]))
     assert 'after epoch 2 the loss on valid rows rose from 0.900 to 1.200, while that on train fell from 0.700 to 0.400' in said
-    assert 'No over-training' in describe_training(curves_of([1., .7, .4], [1., .9, .8]))
-    assert 'No over-training' in describe_training(curves_of([1., .7, 1.4], [1., .9, 1.8]))  # worse on both: that is something else
+    assert 'No overfitting' in describe_training(curves_of([1., .7, .4], [1., .9, .8]))
+    assert 'No overfitting' in describe_training(curves_of([1., .7, 1.4], [1., .9, 1.8]))  # worse on both: that is something else
 
 
 def test_curves_of_stages_are_drawn():
@@ -233,6 +306,7 @@ def test_a_network_in_a_bundle_predicts_as_in_the_learner(items, several, arch, 
     assert np.array_equal(loaded.predict_proba(test), p) and len(loaded.predict(test)) == len(test)
     assert (loaded.thresholds_ is not None) == (kind == 'several')
     with pytest.raises(ItemsError, match='were seen in fit'): loaded.score(rows.assign(split=None))
+    assert len(loaded.leaderboard(rows)) > 3
     assert 'MADE DATA' in (folder/'README.md').read_text()
 
 
