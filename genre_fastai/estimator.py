@@ -19,8 +19,10 @@ from .embed import BodyEncoder, embed_items, make_encoder, prepare_picture
 from .kernel_ridge import KernelRidgeClassifier
 from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
 
-# %% ../nbs/72_estimator.ipynb #cef8c873
-PRESETS = {'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # One frozen body, kernel ridge on its vectors
+# %% ../nbs/72_estimator.ipynb #2434aadc
+PRESETS = { # One frozen body, kernel ridge on its vectors
+    'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
+    'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
 def preset_encoders(
