@@ -13,7 +13,7 @@ from fastai.vision.all import (CategoryBlock, DataBlock, IntToFloatTensor, Multi
 from .core import ItemsError, check_items, genre_vocab, is_multilabel
 from .images import ImageCache, open_image, squeeze
 
-# %% ../nbs/42_blocks.ipynb #115c2da6
+# %% ../nbs/42_blocks.ipynb #844d865a
 class OpenCover(Transform):
     "Path to square picture, through `open_image`, which knows truncated, animated, CMYK and other odd files"
     def __init__(self,
@@ -27,14 +27,15 @@ class OpenCover(Transform):
 
 def fit_rows(
     items:pd.DataFrame, # Items with a split
+    column:str='image', # What a learner reads: 'image' or 'text'
 )->pd.DataFrame: # The rows with split train or valid
     "The rows that a learner may see while it is fitted"
-    check_items(items, needs=('image', 'genres', 'split'))
+    check_items(items, needs=(column, 'genres', 'split'))
     rows = items[items.split.isin(['train', 'valid'])].reset_index(drop=True)
     for split in ('train', 'valid'):
         if not (rows.split == split).any():
             raise ItemsError(f'no row has split {split!r}. Make one first: split_items(items, valid=.1).')
-    check_items(rows, needs=('image', 'genres'), every=True)
+    check_items(rows, needs=(column, 'genres'), every=True)
     in_train, in_valid = (set(genre_vocab(rows[rows.split == split])) for split in ('train', 'valid'))
     if unseen := sorted(in_valid - in_train):
         raise ItemsError(f'genres {unseen} are in valid but not in train. '
