@@ -6,26 +6,29 @@
 __all__ = ['plot_curves', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan', 'describe_training', 'save_learner',
            'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #2d164990
-import copy, json, shutil, tempfile, time, warnings
+# %% ../nbs/50_fine_tune.ipynb #0721a1b3
+import copy, hashlib, json, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from fastai.vision.all import (Callback, CancelTrainException, CancelValidException, DataLoader, DataLoaders, Learner,
                                MixUp, patch)
+from torch.nn.utils.rnn import pad_sequence
 
 from .bodies import fast_dtype
 from .bundle import (MADE_DATA, NetworkEncoder, ProbabilitiesAsTheyAre, model_card, row_fingerprints,
                                  save_bundle)
 from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
-from .core import check_items, genre_matrix, stable_hash, start_run
+from .core import DiskCache, cache_folder, check_items, genre_matrix, progress, stable_hash, start_run
 from .embed import BodyEncoder, embed_items
 from .hooks import CollapseAlarm
-from .learner import EpochSeed, ProgressiveSize, WeightAverage, has_several, predict_items
+from .learner import (EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column,
+                                  predict_items)
 from .metrics import tune_thresholds
-from .models import GenreNet, PictureModel
+from .models import GenreModel, GenreNet, TextNet
 from .report import Page
+from .text_blocks import text_reader
 
 # %% ../nbs/50_fine_tune.ipynb #fafb9272
 def _last_fit(learn):
@@ -61,7 +64,7 @@ def plot_curves(
         if 'stage' in curves: ax.set_title(title, pad=14)
     return axes
 
-# %% ../nbs/50_fine_tune.ipynb #4f7add6c
+# %% ../nbs/50_fine_tune.ipynb #931dcecf
 class Stage(NamedTuple):
     "One part of a training"
     name: str # 'head', 'top' or 'all'
@@ -69,10 +72,10 @@ class Stage(NamedTuple):
     lr: object # Peak rate, or a slice from the lowest to the highest group
     first_group: int # For fastai's `freeze_to`: -1 the head, -2 the top blocks too, 0 everything
 
-def _is_pretrained(model): return isinstance(model, GenreNet) and model.body.weights.source != 'random'
+def _is_pretrained(model): return isinstance(model, (GenreNet, TextNet)) and model.body.weights.source != 'random'
 
 def plan_stages(
-    model:PictureModel, # The model to train
+    model:GenreModel, # The model to train
     head_epochs:int=None, # None: 20 for a pretrained body, else 0
     top_epochs:int=None, # None: 3 for a pretrained body, else 0
     all_epochs:int=None, # None: 3 for a pretrained body, else 12
@@ -89,23 +92,49 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #1d0e7362
+# %% ../nbs/50_fine_tune.ipynb #3cadf821
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
 
 def _size(learn): return learn.dls.valid.one_batch()[0].shape[-1]
 
-def _vectors_and_targets(learn, rows, encoder):
-    return list(zip(torch.tensor(embed_items(rows, encoder)), _targets(learn, rows)))
+def _picture_vectors(learn, rows):
+    encoder = BodyEncoder(learn.model.body, size=_size(learn), fast=learn.model.fast)
+    return torch.tensor(embed_items(rows, encoder))
+
+def _window_vectors(learn, rows, shard=64):
+    "For each text (n_windows, n_out) float32: remembered by its tokens and the body, so that a killed call goes on"
+    model, reader, cache = learn.model.to(learn.dls.device).eval(), text_reader(learn.dls), DiskCache(cache_folder()/'vectors.sqlite')
+    windows = [reader.encodes(text).as_subclass(torch.Tensor) for text in rows.text]
+    name = f'windows-{model.body.digest()}-{"fast" if model.fast else "plain"}'
+    keys = [f'{name}|{hashlib.sha256(repr(w.tolist()).encode()).hexdigest()}' for w in windows]
+    found = {k: np.frombuffer(v, np.float32) for k, v in cache.get_many(keys).items()}
+    todo = [k for k in sorted(dict.fromkeys(keys)) if k not in found]
+    windows_of = dict(zip(keys, windows))
+    for part in progress([todo[i:i+shard] for i in range(0, len(todo), shard)], 'vectors of windows'):
+        rows_of = [window for k in part for window in windows_of[k]]
+        ids = pad_sequence(rows_of, batch_first=True, padding_value=-1).to(learn.dls.device)
+        with torch.inference_mode(), model.arithmetic(ids.device): vectors = model.body.read(ids).cpu()
+        made = {k: v.numpy().ravel() for k, v in zip(part, vectors.split([len(windows_of[k]) for k in part]))}
+        cache.put_many({k: v.tobytes() for k, v in made.items()})
+        found |= made
+    return [torch.tensor(found[k]).view(-1, model.body.n_out) for k in keys]
+
+def _padded(samples):
+    "(vectors of windows, target) of each item to what a `WindowHead` takes, and targets"
+    vectors, targets = zip(*samples)
+    return pad_sequence(vectors, batch_first=True), torch.tensor([len(v) for v in vectors]), torch.stack(targets)
 
 def head_learner(
     learn:Learner, # From `genre_learner`, with a body
 )->Learner: # Trains the same head, in place
     "A learner for the head alone, on the vectors of its body"
-    encoder = BodyEncoder(learn.model.body, size=_size(learn), fast=learn.model.fast)
-    train, valid = (_vectors_and_targets(learn, dl.items, encoder) for dl in (learn.dls.train, learn.dls.valid))
-    dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True), DataLoader(valid, bs=256),
+    is_text = isinstance(learn.model, TextNet)
+    vectors_of = _window_vectors if is_text else _picture_vectors
+    train, valid = (list(zip(vectors_of(learn, dl.items), _targets(learn, dl.items))) for dl in (learn.dls.train, learn.dls.valid))
+    kwargs = dict(create_batch=_padded) if is_text else {}
+    dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True, **kwargs), DataLoader(valid, bs=256, **kwargs),
                       device=learn.dls.device)
     dls.vocab = learn.dls.vocab
     return Learner(dls, learn.model.head, loss_func=learn.loss_func, opt_func=learn.opt_func, metrics=learn.metrics,
@@ -145,7 +174,7 @@ def dry_run(
                        'Free some disk space first.')
     return tuple(min(np.diff(clock.ends[training])) for training in (True, False))
 
-# %% ../nbs/50_fine_tune.ipynb #b7870ea1
+# %% ../nbs/50_fine_tune.ipynb #f440aa88
 def _minutes(seconds): return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min'
 
 def _warn_of_idle_gpu():
@@ -157,7 +186,7 @@ def describe_plan(
     learn:Learner, # From `genre_learner`
     stages:list[Stage], # From `plan_stages`; those that are left
     folder, # Where the run will write
-)->str: # One line: device, precision, pictures, seconds
+)->str: # One line: device, precision, pictures or texts, seconds
     "What is about to happen and how long it will take, found out by a dry run"
     device, dls = torch.device(learn.dls.device), learn.dls
     on_cpu = device.type == 'cpu'
@@ -172,10 +201,12 @@ def describe_plan(
         total += seconds
     names = {'cpu': f'cpu with {torch.get_num_threads()} threads'}
     where = torch.cuda.get_device_name(device) if device.type == 'cuda' else names.get(device.type, device.type)
-    return (f'{where}, {precision}, channels last; {dls.train.n:,} pictures to train, {dls.valid.n:,} to validate. '
+    what = 'texts' if isinstance(learn.model, TextNet) else 'pictures'
+    channels = '' if isinstance(learn.model, TextNet) else ', channels last'
+    return (f'{where}, {precision}{channels}; {dls.train.n:,} {what} to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #50b7c0a3
+# %% ../nbs/50_fine_tune.ipynb #d20d9e61
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -196,16 +227,23 @@ def _fit_stage(learn, stage, number, record, average, cbs):
         if average: average.give_back()
         learn.loss_func, learn.epoch_seed.part = loss_func, ''  # MixUp does not give it back after Ctrl-C
 
+def _reading(learn):
+    "The size of pictures, or how texts are cut and pooled"
+    if not isinstance(learn.model, TextNet): return _size(learn)
+    reader = text_reader(learn.dls)
+    return [reader.max_length, reader.stride, reader.max_windows, learn.model.head.pooling]
+
 def _facts(learn, stages, monitor, settings):
     "What must be equal for a run to go on"
-    rows = {split: stable_hash(*(f'{r.item_id} {r.image} {r.genres}' for r in dl.items.itertuples()))
+    column = input_column(learn.dls)
+    rows = {split: stable_hash(*(f'{r.item_id} {getattr(r, column)} {r.genres}' for r in dl.items.itertuples()))
             for split, dl in (('train', learn.dls.train), ('valid', learn.dls.valid))}
     weights = getattr(learn.model.body, 'weights', None)
     loss = getattr(learn.loss_func, 'func', learn.loss_func)
     per_genre = next((w.tolist() for k in ('weight', 'pos_weight') if (w := getattr(loss, k, None)) is not None), None)
     opt_func = getattr(learn.opt_func, 'func', learn.opt_func)
     facts = dict(arch=weights.arch if weights else 'small_cnn', weights=weights.digest if weights else 'random',
-                 vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_size(learn),
+                 vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_reading(learn),
                  seed=learn.epoch_seed.seed, wd=learn.wd, optimiser=getattr(opt_func, '__name__', type(opt_func).__name__),
                  loss=[getattr(loss, '__name__', type(loss).__name__), per_genre, getattr(loss, 'label_smoothing', 0)],
                  transforms=[type(t).__name__ for t in learn.dls.train.after_batch.fs],
@@ -273,12 +311,14 @@ def fine_tune_stages(self:Learner,
     overwrite:bool=False, # Replace another run in `folder`
 )->pd.DataFrame: # One row an epoch: stage, epoch, losses, metrics, seconds, kept
     "Head, then top blocks, then all; ends with the best weights. Raises `RunError` for a folder that cannot be used"
-    if not isinstance(self.model, PictureModel):
+    if not isinstance(self.model, GenreModel):
         raise ValueError('fine_tune_stages trains what genre_learner makes. For other learners use fine_tune.')
     stages = plan_stages(self.model, head_epochs, top_epochs, all_epochs, head_lr, lr)
     if not len(self.dls.train):
-        raise ValueError(f'{self.dls.train.n} pictures to train are fewer than a batch of {self.dls.train.bs}. '
+        raise ValueError(f'{self.dls.train.n} items to train are fewer than a batch of {self.dls.train.bs}. '
                          'Pass a smaller bs to dataloaders, e.g. bs=16.')
+    if (mixup or sizes) and isinstance(self.model, TextNet):
+        raise ValueError('mixup and sizes vary pictures; these are texts. Leave them out.')
     if sizes and _is_pretrained(self.model):
         raise ValueError('sizes is for training from scratch: a pretrained body knows one size best. Leave it empty.')
     names = [m.name for m in self.metrics] + ['valid_loss']
@@ -327,7 +367,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #1e1a3027
+# %% ../nbs/50_fine_tune.ipynb #e7335ad7
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -335,6 +375,9 @@ def save_learner(
     overwrite:bool=False, # Replace a bundle that is there
 )->Path: # `folder`
     "Write a bundle: safetensors, JSON and a model card; thresholds of several genres are tuned on the validation rows"
+    if input_column(learn.dls) == 'text':
+        raise ValueError('bundles of this version hold networks for pictures. Keep the run of a text learner in its folder: '
+                         'the same fine_tune_stages(folder) gives its weights back.')
     train, valid = learn.dls.train.items, learn.dls.valid.items
     vocab, multilabel = list(learn.dls.vocab), has_several(learn.dls)
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
@@ -346,12 +389,12 @@ def save_learner(
     return save_bundle(folder, [encoder], ProbabilitiesAsTheyAre(multilabel), vocab, thresholds, trained_on,
                        model_card('a fine-tuned network', trained_on, vocab), overwrite)
 
-# %% ../nbs/50_fine_tune.ipynb #f97c1f27
+# %% ../nbs/50_fine_tune.ipynb #2cdc6002
 def learner_probabilities(
     learn:Learner, # Fitted on the train rows of `items`
     items:pd.DataFrame, # Items with a split
 )->dict: # {'valid': (n, n_genres), 'test': (n, n_genres)} probabilities
     "A learner's predictions for the valid and the test rows, as `score_models` takes them"
-    check_items(items, needs=('image', 'genres', 'split'))
+    check_items(items, needs=(input_column(learn.dls), 'genres', 'split'))
     parts = {split: items[items.split == split] for split in ('valid', 'test')}
     return {split: predict_items(learn, rows) for split, rows in parts.items() if len(rows)}
