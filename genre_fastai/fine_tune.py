@@ -6,8 +6,8 @@
 __all__ = ['plot_curves', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan', 'describe_training', 'save_learner',
            'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #0721a1b3
-import copy, hashlib, json, shutil, tempfile, time, warnings
+# %% ../nbs/50_fine_tune.ipynb #4d299b50
+import copy, json, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +20,9 @@ from .bodies import fast_dtype
 from .bundle import (MADE_DATA, NetworkEncoder, ProbabilitiesAsTheyAre, model_card, row_fingerprints,
                                  save_bundle)
 from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
-from .core import DiskCache, cache_folder, check_items, genre_matrix, progress, stable_hash, start_run
+from .core import check_items, genre_matrix, stable_hash, start_run
 from .embed import BodyEncoder, embed_items
+from .embed_texts import SentenceEncoder, embed_windows
 from .hooks import CollapseAlarm
 from .learner import (EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column,
                                   predict_items)
@@ -92,7 +93,7 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #3cadf821
+# %% ../nbs/50_fine_tune.ipynb #be6c50cc
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
@@ -103,23 +104,11 @@ def _picture_vectors(learn, rows):
     encoder = BodyEncoder(learn.model.body, size=_size(learn), fast=learn.model.fast)
     return torch.tensor(embed_items(rows, encoder))
 
-def _window_vectors(learn, rows, shard=64):
-    "For each text (n_windows, n_out) float32: remembered by its tokens and the body, so that a killed call goes on"
-    model, reader, cache = learn.model.to(learn.dls.device).eval(), text_reader(learn.dls), DiskCache(cache_folder()/'vectors.sqlite')
-    windows = [reader.encodes(text).as_subclass(torch.Tensor) for text in rows.text]
-    name = f'windows-{model.body.digest()}-{"fast" if model.fast else "plain"}'
-    keys = [f'{name}|{hashlib.sha256(repr(w.tolist()).encode()).hexdigest()}' for w in windows]
-    found = {k: np.frombuffer(v, np.float32) for k, v in cache.get_many(keys).items()}
-    todo = [k for k in sorted(dict.fromkeys(keys)) if k not in found]
-    windows_of = dict(zip(keys, windows))
-    for part in progress([todo[i:i+shard] for i in range(0, len(todo), shard)], 'vectors of windows'):
-        rows_of = [window for k in part for window in windows_of[k]]
-        ids = pad_sequence(rows_of, batch_first=True, padding_value=-1).to(learn.dls.device)
-        with torch.inference_mode(), model.arithmetic(ids.device): vectors = model.body.read(ids).cpu()
-        made = {k: v.numpy().ravel() for k, v in zip(part, vectors.split([len(windows_of[k]) for k in part]))}
-        cache.put_many({k: v.tobytes() for k, v in made.items()})
-        found |= made
-    return [torch.tensor(found[k]).view(-1, model.body.n_out) for k in keys]
+def _window_vectors(learn, rows):
+    "For each text (n_windows, n_out) float32"
+    body, reader = learn.model.body, text_reader(learn.dls)
+    encoder = SentenceEncoder(body, 'last', reader.max_length, reader.stride, reader.max_windows, learn.model.fast)
+    return [torch.tensor(vectors) for vectors in embed_windows(rows.text, encoder)]
 
 def _padded(samples):
     "(vectors of windows, target) of each item to what a `WindowHead` takes, and targets"

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-# %% ../nbs/32_kernel_ridge.ipynb #07922205
+# %% ../nbs/32_kernel_ridge.ipynb #55d8f2e9
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     "Gaussian kernel ridge; `alpha` and `width` by leave-one-out error in closed form, probabilities calibrated on the same predictions"
     def __init__(self,
@@ -36,10 +36,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         x, # (n, d) vectors
         y, # (n,) names, or (n, n_genres) 0/1
     ):
-        x, y = np.asarray(x, np.float32), np.asarray(y)
-        self.multilabel_ = y.ndim == 2
-        self.classes_ = np.arange(y.shape[1]) if self.multilabel_ else np.unique(y)
-        targets = y.astype(float) if self.multilabel_ else (y[:, None] == self.classes_).astype(float)
+        x, targets = np.asarray(x, np.float32), self._targets(y)
         self.x_, self.mean_, self.std_, self.prior_ = x, x.mean(0), x.std(0) + 1e-6, targets.mean(0)
         distances, best = list(self._distances(x)), np.inf
         for width in self.widths:
@@ -55,12 +52,22 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         self._calibrate(targets)
         return self
 
+    def _targets(self, y):
+        "(n, n_classes) of 0 and 1; sets `multilabel_` and `classes_`"
+        y = np.asarray(y)
+        self.multilabel_ = y.ndim == 2
+        self.classes_ = np.arange(y.shape[1]) if self.multilabel_ else np.unique(y)
+        return y.astype(float) if self.multilabel_ else (y[:, None] == self.classes_).astype(float)
+
     def _calibrate(self, targets):
+        "Learn from left-out scores what they mean; the log loss of the left-out probabilities"
         if self.multilabel_:
             self.curves_ = np.array([self._curve(s, t) for s, t in zip(self.left_out_.T, targets.T)])
         else:
             loss = lambda log_t: -np.log(softmax(self.left_out_*np.exp(log_t), 1)[targets > 0] + 1e-12).mean()
             self.temperature_ = np.exp(minimize_scalar(loss, bounds=(-1, 5), method='bounded').x)
+        p = np.clip(self.predict_left_out(), 1e-6, 1 - 1e-6)
+        return -(targets*np.log(p) + (1 - targets)*np.log(1 - p)*self.multilabel_).sum(1).mean()
 
     def _curve(self, scores, truth):
         "Slope and offset of the logistic curve from scores to probabilities"
