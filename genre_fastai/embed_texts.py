@@ -66,7 +66,7 @@ class SentenceEncoder:
             vectors[batch] = self._forward(ids, mask).cpu().numpy()
         return vectors
 
-# %% ../nbs/27_embed_texts.ipynb #d4c64d1b
+# %% ../nbs/27_embed_texts.ipynb #8a780243
 _SHARD = 200_000 # characters that are worked on and stored at a time
 
 def _texts(texts):
@@ -79,9 +79,13 @@ def _texts(texts):
                       stacklevel=3)
     return [text[:MAX_CHARS] for text in texts]
 
+class _NotRemembered:
+    def get_many(self, keys): return {}
+    def put_many(self, items): pass
+
 def _each_text(texts, encoder, cache):
     "One by one each different text: its places among `texts`, and its windows' vectors (n_windows, n_out)"
-    cache, places = DiskCache(cache_folder()/'vectors.sqlite') if cache is None else cache, {}
+    cache, places = _NotRemembered() if cache is False else cache or DiskCache(cache_folder()/'vectors.sqlite'), {}
     for i, text in enumerate(texts):
         content = hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()
         places.setdefault(f'{encoder.name}|{content}', []).append(i)
@@ -102,7 +106,7 @@ def _each_text(texts, encoder, cache):
 def embed_windows(
     texts, # Items that all have a text, or texts: a list or Series, where a missing one counts as an empty one
     encoder=None, # A `SentenceEncoder`; None: the packaged one
-    cache:DiskCache=None, # None: the user's own, see `cache_folder`
+    cache:DiskCache=None, # None: the user's own, see `cache_folder`; False: nothing is remembered
 )->list: # For each text (n_windows, n_out) float32
     "A vector a window, all of them at once: for a few texts, to see which window says what"
     texts = _texts(texts)
@@ -121,7 +125,7 @@ def embed_texts(
     texts, # As for `embed_windows`
     encoder=None, # A `SentenceEncoder`; None: the packaged one
     pooling:str='mean', # Windows to one vector: 'mean', 'max', 'first', or 'first+mean', which is twice as long
-    cache:DiskCache=None, # None: the user's own, see `cache_folder`
+    cache:DiskCache=None, # None: the user's own, see `cache_folder`; False: nothing is remembered
 )->np.ndarray: # (n, d) float32, in the order of the texts
     "A vector a text; remembered by content and encoder, so that a killed call goes on where it stopped"
     if pooling not in _POOLINGS: raise ValueError(f'pooling is {pooling!r}; use one of {list(_POOLINGS)}.')

@@ -5,22 +5,29 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #5d543957
+# %% ../nbs/72_estimator.ipynb #1f8d13fc
+import contextlib, warnings
+from types import SimpleNamespace
+
 import numpy as np, pandas as pd
+from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .baseline_knn import fit_baselines, genre_targets, score_models
+from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_models
 from .bodies import load_body
-from .bundle import (MADE_DATA, Bundle, NetworkEncoder, load_bundle, model_card, predict_batch,
-                                 row_fingerprints, save_bundle)
-from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, some
-from .embed import BodyEncoder, embed_items, make_encoder, prepare_picture
+from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, load_bundle, mean_of_parts, model_card,
+                                 predict_batch, row_fingerprints, save_bundle)
+from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, some
+from .embed import BodyEncoder, embed_items, make_encoder
+from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
 from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
+from .text_baselines import fit_text_baselines
+from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #2434aadc
-PRESETS = { # One frozen body, kernel ridge on its vectors
+# %% ../nbs/72_estimator.ipynb #6f0ce043
+PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
     'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
@@ -29,100 +36,191 @@ def preset_encoders(
     preset:str, # A key of `PRESETS`
     body=None, # A `Body` instead of the preset's own
 )->list: # One encoder a size
-    "The encoders of a preset"
+    "The encoders of a preset, for pictures"
     if preset not in PRESETS: raise ValueError(f'preset is {preset!r}; use one of {list(PRESETS)}.')
     recipe = PRESETS[preset]
     body = body or load_body(recipe['arch'])
     return [BodyEncoder(body, recipe['depths'], size, recipe['flip']) for size in recipe['sizes']]
 
 class GenreClassifier(ClassifierMixin, BaseEstimator):
-    "Genres of items, from their pictures; `fit`, `predict`, `leaderboard`, `report`, `score`, `save`, `load`"
+    "Genres of items, from pictures, texts or both; `fit`, `predict`, `leaderboard`, `report`, `score`, `save`, `load`"
     def __init__(self,
         preset:str='fast', # A key of `PRESETS`
         seed:int=0, # For whatever draws
         encoder=None, # Instead of the preset's body: 'colours', a timm name, a `Body`, an encoder, or a list of these
-    ): self.preset, self.seed, self.encoder = preset, seed, encoder
+        text_encoder=None, # Instead of the packaged one: 'words' (none), a folder, a name on the hub, or a `SentenceEncoder`
+        reads=None, # 'image' or 'text', to leave the other aside; None: what the items have
+        text_cols=None, # Columns that are joined and read instead of `text`; the leaderboard shows each alone
+    ):
+        self.preset, self.seed, self.encoder, self.text_encoder = preset, seed, encoder, text_encoder
+        self.reads, self.text_cols = reads, text_cols
 
-    def _make_encoders(self):
+    def _picture_encoders(self):
         if self.encoder is None: return preset_encoders(self.preset)
         return [make_encoder(e) for e in (self.encoder if isinstance(self.encoder, list) else [self.encoder])]
 
-    def _vectors(self, items): return np.concatenate([embed_items(items, e) for e in self.encoders_], 1)
+    def _sentence_encoder(self):
+        encoder = self.text_encoder
+        if isinstance(encoder, str) and encoder == 'words': return None
+        if encoder is None: return SentenceEncoder(depths='upper')
+        return encoder if hasattr(encoder, 'encode') else SentenceEncoder(encoder, depths='upper')
+
+    def _joined(self, items):
+        "Items whose text is that of `text_cols`"
+        if self.text_cols is None: return items
+        if unknown := [c for c in self.text_cols if c not in items]:
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
+        words = items[list(self.text_cols)].map(lambda v: '' if is_blank(v) else v.strip())
+        text = words.apply(lambda row: '\n'.join(filter(None, row)) or None, axis=1)
+        return items.assign(text=text.astype(object))
+
+    def _columns(self, rows):
+        "What to read: columns in which any row has something"
+        there = [c for c in ('image', 'text') if rows[c].notna().any()]
+        if self.reads is not None and self.reads not in ('image', 'text'):
+            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', or None for what there is.")
+        chosen = [c for c in there if self.reads in (None, c)]
+        if not chosen: check_items(rows, needs=self.reads or 'image')   # raises, and says what is missing
+        return chosen
 
     def fit(self,
-        items:pd.DataFrame, # Items with pictures and genres
+        items:pd.DataFrame, # Items with genres, and pictures or texts
         y=None, # Not used: labels are in the items
         use_split:bool=True, # Fit on rows whose split is 'train', where the items have a split
     ):
         "Fit on the train rows (all, where there is no split); thresholds come from left-out predictions and the valid rows"
-        check_items(items, needs=('image', 'genres'))
+        check_items(items, needs='genres')
+        items, seen = self._joined(items), row_fingerprints(items)
         split = items.split.notna().any() and use_split
-        rows = items[items.split == 'train'] if split else items
-        check_items(rows, needs=('image', 'genres'), every=True)
+        in_fit = items.split.eq('train').to_numpy() if split else np.ones(len(items), bool)
+        rows = items[in_fit]
+        check_items(rows, needs='genres', every=True)
+        columns = self._columns(rows)
+        self._check_rows(rows, columns)
         vocab, multilabel = genre_vocab(rows), is_multilabel(items)
         if len(vocab) < 2: raise ItemsError(f'only one genre to fit, {vocab}. Add items of another genre.')
         self._check_genres(items, vocab)
-        if len(rows) > MAX_FIT_ROWS:
-            raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
-                             f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')
-        self.encoders_ = self._make_encoders()
-        parts = [embed_items(rows, e) for e in self.encoders_]
-        blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
-        self.model_ = KernelRidgeClassifier(blocks=blocks).fit(np.concatenate(parts, 1), genre_targets(rows, vocab, multilabel))
-        self.classes_, self.multilabel_ = np.array(vocab), multilabel
+        self.classes_, self.multilabel_, self.bundle_ = np.array(vocab), multilabel, None
+        self.parts_ = [self._fit_part(c, rows[rows[c].notna()]) for c in columns]
+        self._weigh(rows)
         self.thresholds_ = self._tuned(rows, items[items.split == 'valid'] if split else items[:0])
-        self.seen_ = set(row_fingerprints(rows))
+        self.seen_ = {mark for mark, fitted in zip(seen, in_fit) if fitted}
         self.n_fit_, self.scores_ = len(rows), {}
         self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
+
+    def _check_rows(self, rows, columns):
+        for column in columns if len(columns) == 1 else []: check_items(rows, needs=column, every=True)
+        bare = rows.item_id[rows[columns].isna().all(axis=1)]
+        if len(bare):
+            raise ItemsError(f'{len(bare)} of {len(rows)} rows have neither picture nor text: {some(bare)}. '
+                             "Drop them first, e.g. clean_items(items, needs='any').")
+        if len(rows) > MAX_FIT_ROWS:
+            raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
+                             f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')
 
     def _check_genres(self, items, vocab):
         unseen = {g: int(items.genres.map(lambda gs: g in gs).sum()) for g in set(genre_vocab(items)) - set(vocab)}
         if unseen: raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
                                     'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
 
+    def _fit_part(self, column, rows):
+        targets = genre_targets(rows, list(self.classes_), self.multilabel_)
+        if column == 'text': return Part('text', [], TextRidge(self._sentence_encoder()).fit(text_array(rows.text), targets))
+        encoders = self._picture_encoders()
+        parts = [embed_items(rows, e) for e in encoders]
+        blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
+        return Part('image', encoders, KernelRidgeClassifier(blocks=blocks).fit(np.concatenate(parts, 1), targets))
+
+    def _left_out(self, part, rows):
+        "Places of the rows that the part was fitted on, and what it says of each without having seen it"
+        places = np.flatnonzero(rows[part.reads].notna())
+        p = np.zeros((len(places), len(self.classes_)))
+        p[:, self._known(part)] = part.model.predict_left_out()
+        return places, p
+
+    def _known(self, part):
+        "Columns of the genres that the part was fitted on"
+        return slice(None) if self.multilabel_ else [list(self.classes_).index(c) for c in part.model.classes_]
+
+    def _weigh(self, rows):
+        "Weigh two parts so that the log loss of their left-out predictions is least, on the rows that both can read"
+        if len(self.parts_) < 2: return
+        spread = np.zeros((2, len(rows), len(self.classes_)))
+        for p, part in zip(spread, self.parts_):
+            places, p[places] = self._left_out(part, rows)
+        both, y = rows[['image', 'text']].notna().all(axis=1).to_numpy(), genre_matrix(rows, list(self.classes_))
+        def loss(w):
+            p = np.clip(w*spread[0] + (1 - w)*spread[1], 1e-6, 1 - 1e-6)[both]
+            return -(y[both]*np.log(p) + (1 - y[both])*np.log(1 - p)*self.multilabel_).mean()
+        w = minimize_scalar(loss, bounds=(0, 1), method='bounded').x if both.any() else .5
+        self.parts_ = [part._replace(weight=weight) for part, weight in zip(self.parts_, (max(w, .01), max(1 - w, .01)))]
+
     def _tuned(self, rows, valid):
         if not self.multilabel_: return None
-        y, p = genre_matrix(rows, list(self.classes_)), self.model_.predict_left_out()
+        y, p = genre_matrix(rows, list(self.classes_)), self.predict_left_out(rows)
         if len(valid):
             y = np.concatenate([y, genre_matrix(valid, list(self.classes_))])
-            p = np.concatenate([p, self.model_.predict_proba(self._vectors(valid))])
+            p = np.concatenate([p, self._proba(valid)])
         return tune_thresholds(y, p)
 
+    def predict_left_out(self,
+        rows:pd.DataFrame, # The rows of `fit`, in their order
+    )->np.ndarray: # (n, n_genres)
+        "Out-of-sample probabilities of the rows that were fitted; the weights of parts are the fitted ones"
+        return mean_of_parts([(*self._left_out(part, rows), part.weight) for part in self.parts_], len(rows))
+
+    def _part_proba(self, part, items):
+        "Probabilities of one part for rows that have what it reads"
+        if part.reads == 'text': return genre_proba(part.model, text_array(items.text), list(self.classes_))
+        vectors = np.concatenate([embed_items(items, e) for e in part.encoders], 1)
+        return genre_proba(part.model, vectors, list(self.classes_))
+
+    def _proba(self, items):
+        found = []
+        for part in self.parts_:
+            there = items[part.reads].notna().to_numpy()
+            if there.any(): found.append((np.flatnonzero(there), self._part_proba(part, items[there]), part.weight))
+        if not found: check_items(items, needs=self.parts_[0].reads)
+        return mean_of_parts(found, len(items))
+
     def predict_proba(self,
-        items:pd.DataFrame, # Items with pictures
+        items:pd.DataFrame, # Items with what was fitted on: pictures, texts, or either
     )->np.ndarray: # (n, n_genres) in the order of `classes_`; rows add up to 1 for single-label
         "Calibrated probabilities"
         check_is_fitted(self, 'classes_')
-        if isinstance(self.model_, Bundle):
-            return predict_batch(self.model_, list(check_items(items, 'image', every=True).image))
-        return self.model_.predict_proba(self._vectors(items))
+        items = self._joined(check_items(items))
+        if len(self.parts_) == 1: check_items(items, needs=self.parts_[0].reads, every=True)
+        if not len(items): return np.zeros((0, len(self.classes_)), np.float32)
+        return self._proba(items) if self.bundle_ is None else predict_batch(self.bundle_, **{
+            {'image': 'images', 'text': 'texts'}[p.reads]: items[p.reads].where(items[p.reads].notna(), None) for p in self.parts_})
 
     def predict(self,
-        items:pd.DataFrame=None, # Items with pictures; or:
+        items:pd.DataFrame=None, # Items with what was fitted on; or:
         *,
         image=None, # One picture: a path, bytes or a PIL picture
+        text=None, # One text, alone or with the picture
         top:int=None, # The `top` likeliest genres instead of those over their thresholds
-    )->list: # One list of genres a row; for `image=`, one list
+    )->list: # One list of genres a row; for `image=` or `text=`, one list
         "Genres, likeliest first; a row with nothing over its threshold gets its top genre"
         check_is_fitted(self, 'classes_')
-        if (items is None) == (image is None): raise ValueError('give items, or one picture as image=...')
-        p = self.predict_proba(items) if image is None else self._predict_one(image)
+        if (items is None) == (image is None and text is None):
+            raise ValueError('give items, or one item as image=... and text=...')
+        p = self.predict_proba(items) if items is not None else self._predict_one(image, text)
         picked = pick_genres(p, self.multilabel_, self.thresholds_)
         order = np.argsort(-p, axis=1, kind='stable')
         named = [[str(self.classes_[j]) for j in (o[:top] if top else o[k[o] > 0])] for o, k in zip(order, picked)]
-        return named if image is None else named[0]
+        return named if items is not None else named[0]
 
-    def _predict_one(self, image):
-        if isinstance(self.model_, Bundle): return predict_batch(self.model_, [image])
-        vectors = [e.encode(prepare_picture(e, image)[None]) for e in self.encoders_]
-        return self.model_.predict_proba(np.concatenate(vectors, 1))
+    def _predict_one(self, image, text):
+        parts = SimpleNamespace(parts=self.parts_, vocab=list(self.classes_), lock=contextlib.nullcontext())
+        return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text)))
 
     def _judged(self, items, allow_seen):
         "The rows to judge on: test rows where there is a split, else all; rows that were fitted are an error"
         check_is_fitted(self, 'classes_')
         rows = items[items.split == 'test'] if items.split.notna().any() else items
-        check_items(rows, needs=('image', 'genres'), every=True)
+        check_items(rows, needs='genres', every=True)
         seen = [i for i, mark in zip(rows.item_id, row_fingerprints(rows)) if mark in self.seen_]
         if seen and not allow_seen:
             raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. Their scores would flatter: '
@@ -130,7 +228,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return rows
 
     def score(self,
-        items:pd.DataFrame, # Items with pictures and genres
+        items:pd.DataFrame, # Items with genres, and pictures or texts
         y=None, # Not used: labels are in the items
         allow_seen:bool=False, # Score rows that were seen in fit as well
     )->float: # Accuracy, or mAP for several genres an item
@@ -140,7 +238,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return genre_scores(y, self.predict_proba(rows), self.multilabel_, self.thresholds_)['map' if self.multilabel_ else 'accuracy']
 
     def report(self,
-        items:pd.DataFrame, # Items with pictures and genres
+        items:pd.DataFrame, # Items with genres, and pictures or texts
         allow_seen:bool=False, # Judge rows that were seen in fit as well
     )->pd.DataFrame: # Precision, recall, F1 with 95 % intervals and support, genre by genre
         "Genre by genre, on the test rows"
@@ -154,15 +252,46 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def leaderboard(self,
         items:pd.DataFrame, # The items of `fit`, with their split
     )->pd.DataFrame: # A row a model, with 95 % intervals
-        "Chance, majority, KNN, linear models and this classifier, on the same test rows"
-        rows = self._judged(items, allow_seen=False)
+        "Chance, majority, simple models, what each part and each text column reaches alone, and this classifier; on the same test rows"
+        self._judged(items, allow_seen=False)
         if not items.split.eq('train').any(): raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
-        simple = 'colours' if isinstance(self.encoders_[0], NetworkEncoder) else self.encoders_[0]
-        probabilities = fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'), seed=self.seed)
-        valid = items[items.split == 'valid']
-        probabilities['this classifier'] = {'test': self.predict_proba(rows)} | (
-            {'valid': self.predict_proba(valid)} if len(valid) else {})
+        joined = self._joined(items)
+        probabilities = self._simple_models(joined)
+        for part in self.parts_ if len(self.parts_) > 1 else []:
+            name = {'image': 'pictures alone', 'text': 'texts alone'}[part.reads]
+            probabilities[name] = self._by_split(joined, lambda rows: self._alone(part, rows))
+        for column in self.text_cols or [] if len(self.text_cols or []) > 1 else []:
+            probabilities[f'{column} alone'] = self._column_alone(joined, column)
+        probabilities['this classifier'] = self._by_split(items, self.predict_proba)
         return format_scores(score_models(items, probabilities))
+
+    def _by_split(self, items, proba):
+        parts = {split: items[items.split == split] for split in ('valid', 'test')}
+        return {split: proba(rows) for split, rows in parts.items() if len(rows)}
+
+    def _simple_models(self, items):
+        reads, probabilities = {part.reads: part for part in self.parts_}, {}
+        if 'image' in reads and items.image.notna().all():
+            encoder = reads['image'].encoders[0]
+            simple = 'colours' if isinstance(encoder, NetworkEncoder) else encoder
+            probabilities |= fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'), seed=self.seed)
+        elif 'image' in reads:
+            warnings.warn(f'{items.image.isna().sum()} items have no picture; simple models on pictures are left out.')
+        if 'text' in reads:
+            probabilities |= fit_text_baselines(items, ('knn on words', 'logistic on both'), seed=self.seed)
+        return probabilities
+
+    def _alone(self, part, rows):
+        "What one part says; where a row lacks what it reads, the share of each genre in train"
+        there, p = rows[part.reads].notna().to_numpy(), np.zeros((len(rows), len(self.classes_)))
+        p[:, self._known(part)] = part.model.prior_
+        if there.any(): p[there] = self._part_proba(part, rows[there])
+        return p
+
+    def _column_alone(self, items, column):
+        own = items.assign(text=items[column].map(lambda v: None if is_blank(v) else v).astype(object))
+        part = self._fit_part('text', own[(own.split == 'train') & own.text.notna()])
+        return self._by_split(own, lambda rows: self._alone(part, rows))
 
     def save(self,
         folder, # Where the bundle goes
@@ -170,13 +299,18 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     ): # The folder
         "Write a bundle: safetensors, JSON and a model card"
         check_is_fitted(self, 'classes_')
-        if isinstance(self.model_, Bundle):
-            raise ValueError(f'this model was loaded from {str(self.model_.folder)!r}. Copy that folder.')
-        names = ' and '.join(e.name for e in self.encoders_)
+        if self.bundle_ is not None:
+            raise ValueError(f'this model was loaded from {str(self.bundle_.folder)!r}. Copy that folder.')
         trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
-                      'seen': sorted(self.seen_)}
-        return save_bundle(folder, self.encoders_, self.model_, self.classes_.tolist(), self.thresholds_, trained_on,
-                           model_card(f'kernel ridge on {names}', trained_on, self.classes_), overwrite)
+                      'text_cols': self.text_cols, 'seen': sorted(self.seen_)}
+        return save_bundle(folder, self.parts_, self.classes_.tolist(), self.thresholds_, trained_on,
+                           model_card(self._described(), trained_on, self.classes_), overwrite)
+
+    def _described(self):
+        "The kind of model, in a few words"
+        of = {'image': lambda p: ' and '.join(e.name for e in p.encoders),
+              'text': lambda p: 'words and letters' + (' and sentence vectors' if p.model.share_ else '')}
+        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {"pictures" if p.reads == "image" else "texts"}' for p in self.parts_)
 
     @classmethod
     def load(cls,
@@ -185,8 +319,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Read a bundle"
         bundle = load_bundle(folder)
         facts = bundle.config['trained_on']
-        self = cls(facts['preset'], facts['seed'])
-        self.model_, self.encoders_, self.classes_ = bundle, bundle.encoders, np.array(bundle.vocab)
-        self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.config['model']['multilabel_']
+        self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'))
+        self.bundle_, self.parts_, self.classes_ = bundle, bundle.parts, np.array(bundle.vocab)
+        self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
         self.n_fit_, self.data_, self.scores_, self.seen_ = facts['rows'], facts['data'], facts['scores'], set(facts['seen'])
         return self

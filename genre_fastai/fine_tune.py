@@ -6,7 +6,7 @@
 __all__ = ['plot_curves', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan', 'describe_training', 'save_learner',
            'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #4d299b50
+# %% ../nbs/50_fine_tune.ipynb #ddc8a9d2
 import copy, json, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from fastai.vision.all import (Callback, CancelTrainException, CancelValidExcept
 from torch.nn.utils.rnn import pad_sequence
 
 from .bodies import fast_dtype
-from .bundle import (MADE_DATA, NetworkEncoder, ProbabilitiesAsTheyAre, model_card, row_fingerprints,
-                                 save_bundle)
+from .bundle import (MADE_DATA, NetworkEncoder, Part, ProbabilitiesAsTheyAre, TextNetwork, model_card,
+                                 row_fingerprints, save_bundle)
 from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
 from .core import check_items, genre_matrix, stable_hash, start_run
 from .embed import BodyEncoder, embed_items
@@ -356,7 +356,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #e7335ad7
+# %% ../nbs/50_fine_tune.ipynb #b6f5f86b
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -364,19 +364,22 @@ def save_learner(
     overwrite:bool=False, # Replace a bundle that is there
 )->Path: # `folder`
     "Write a bundle: safetensors, JSON and a model card; thresholds of several genres are tuned on the validation rows"
-    if input_column(learn.dls) == 'text':
-        raise ValueError('bundles of this version hold networks for pictures. Keep the run of a text learner in its folder: '
-                         'the same fine_tune_stages(folder) gives its weights back.')
     train, valid = learn.dls.train.items, learn.dls.valid.items
     vocab, multilabel = list(learn.dls.vocab), has_several(learn.dls)
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
-    encoder = NetworkEncoder(copy.deepcopy(learn.model), _size(learn), multilabel)
     seen = row_fingerprints(pd.concat([train, valid]))
     data = MADE_DATA if 'p_genres' in train else ''
     trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {},
                       seen=sorted(seen))
-    return save_bundle(folder, [encoder], ProbabilitiesAsTheyAre(multilabel), vocab, thresholds, trained_on,
+    return save_bundle(folder, [_network_part(learn)], vocab, thresholds, trained_on,
                        model_card('a fine-tuned network', trained_on, vocab), overwrite)
+
+def _network_part(learn):
+    model, multilabel = copy.deepcopy(learn.model), has_several(learn.dls)
+    if not isinstance(model, TextNet):
+        return Part('image', [NetworkEncoder(model, _size(learn), multilabel)], ProbabilitiesAsTheyAre(multilabel))
+    reader = text_reader(learn.dls)
+    return Part('text', [], TextNetwork(model, reader.max_length, reader.stride, reader.max_windows, multilabel))
 
 # %% ../nbs/50_fine_tune.ipynb #2cdc6002
 def learner_probabilities(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'DIGEST', 'sentence_folder', 'TextWeights', 'resolve_text_weights', 'text_tokenizer', 'TextBody',
-           'load_text_body', 'tiny_text_encoder']
+           'load_text_body', 'text_body_network', 'tiny_text_encoder']
 
 # %% ../nbs/25_text_bodies.ipynb #7ffbbd3f
 import contextlib, hashlib, importlib.util, os, socket
@@ -47,7 +47,7 @@ def sentence_folder()->Path: # With config.json, tokenizer.json and model.safete
                            f'not {DIGEST[:16]}. Install {PACKAGE} again, or give the folder of another encoder.')
     return folder
 
-# %% ../nbs/25_text_bodies.ipynb #4c5dfa25
+# %% ../nbs/25_text_bodies.ipynb #47d655f6
 @dataclass(frozen=True)
 class TextWeights:
     "Where the files of a text encoder are"
@@ -90,8 +90,10 @@ def _places(name, tried):
         if folder.is_dir(): yield folder, 'weights folder'
         tried.append(f'GENRE_FASTAI_WEIGHTS has no folder {name}')
     else: tried.append('GENRE_FASTAI_WEIGHTS is not set')
-    if name in _PACKAGED: yield sentence_folder(), 'package'
-    folder, why = _hub_folder(name)
+    if name in _PACKAGED:
+        if importlib.util.find_spec(PACKAGE): yield sentence_folder(), 'package'
+        tried.append("the extra 'offline' is not installed")
+    folder, why = _hub_folder(_PACKAGED[-1] if name in _PACKAGED else name)
     if folder: yield folder, 'hub'
     tried.append(f'hub: {why}')
 
@@ -257,6 +259,20 @@ def _from_config(transformers, folder):
         raise WeightsError(f"{str(Path(folder)/'config.json')!r} cannot be used: {_first_line(e)}. "
                            'Give the folder of a whole encoder.') from e
     return transformers.AutoModel.from_config(config, dtype=torch.float32)
+
+# %% ../nbs/25_text_bodies.ipynb #2de6ba0b
+def text_body_network(
+    config:dict, # Of transformers, `model_type` among its keys
+    tokenizer:str, # As `to_str` of the library tokenizers gives it
+    found:TextWeights, # What will be in it
+)->TextBody: # In evaluation mode, float32; its weights are random until `load_state_dict`
+    "The architecture that `config` describes"
+    transformers = _transformers()
+    from tokenizers import Tokenizer
+    with _quiet(transformers), torch.random.fork_rng(devices=[]):
+        model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config), dtype=torch.float32)
+    if getattr(model, 'pooler', None) is not None: model.pooler = None
+    return TextBody(model.eval(), Tokenizer.from_str(tokenizer), found)
 
 # %% ../nbs/25_text_bodies.ipynb #bfa4fcea
 def tiny_text_encoder(
