@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #1f8d13fc
+# %% ../nbs/72_estimator.ipynb #5123df14
 import contextlib, warnings
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_models
-from .bodies import load_body
+from .bodies import WeightsError, load_body
 from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, load_bundle, mean_of_parts, model_card,
                                  predict_batch, row_fingerprints, save_bundle)
 from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, some
@@ -24,9 +24,10 @@ from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
 from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
 from .text_baselines import fit_text_baselines
+from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #6f0ce043
+# %% ../nbs/72_estimator.ipynb #23409f7f
 PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
     'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
@@ -62,8 +63,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def _sentence_encoder(self):
         encoder = self.text_encoder
         if isinstance(encoder, str) and encoder == 'words': return None
-        if encoder is None: return SentenceEncoder(depths='upper')
-        return encoder if hasattr(encoder, 'encode') else SentenceEncoder(encoder, depths='upper')
+        if hasattr(encoder, 'encode'): return encoder
+        try: return SentenceEncoder(encoder or PACKAGE, depths='upper')
+        except WeightsError as e: raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
 
     def _joined(self, items):
         "Items whose text is that of `text_cols`"

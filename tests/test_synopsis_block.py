@@ -4,9 +4,10 @@ import random
 import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, Learner, CrossEntropyLossFlat
 
+from genre_fastai import text_blocks
 from genre_fastai.checkpoints import RunError, RunRecord
 from genre_fastai.core import DiskCache, ItemsError, cache_folder
-from genre_fastai.fine_tune import head_learner, learner_probabilities, plan_stages, save_learner
+from genre_fastai.fine_tune import head_learner, learner_probabilities, plan_stages
 from genre_fastai.learner import class_weights, genre_learner, input_column, predict_items
 from genre_fastai.models import POOLINGS, fast_dtype, lower_top_head
 from genre_fastai.prepare_data import split_items
@@ -93,20 +94,22 @@ def test_the_same_errors_as_for_pictures(items, loaders):
     with pytest.raises(ItemsError, match="column 'text' is empty"): loaders(items.assign(text=None))
 
 
-def test_shown_as_words(items, several, loaders, capsys):
+def test_shown_as_words(items, several, loaders, monkeypatch):
+    tables = []
+    monkeypatch.setattr(text_blocks, 'display_df', tables.append)
     for rows in (items, several):
         dls = loaders(rows)
         dls.show_batch(max_n=2)
         x, y = dls.decode_batch(dls.one_batch(), max_n=1)[0]
         assert 'the' in x and set([y] if isinstance(y, str) else y) <= set(dls.vocab)
         genre_learner(dls).show_results(max_n=2)
-    assert 'predicted' in capsys.readouterr().out
+    assert ['predicted' in table for table in tables] == [False, True]*2 and all(len(table) == 2 for table in tables)
 
 
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('text', ['', '   ', '\n', '😀😀 🎬', 'قصة قصيرة عن الحب', 'א' * 300, 'half \ud83d', '\0', 'x'*5000])
 def test_odd_texts(text, items, loaders):
-    rows = items.copy()
+    rows = items.astype({'text': object})
     at = [items.index[items.split == s][0] for s in ('train', 'valid', 'test')]
     rows.loc[at, 'text'] = text
     learn = quiet(genre_learner(loaders(rows, max_windows=None)))
@@ -117,7 +120,7 @@ def test_a_text_of_ten_megabytes(items, loaders):
     rows = items.copy()
     rows.loc[items.index[items.split == 'train'][0], 'text'] = 'a sleepless caretaker '*450_000
     with pytest.warns(UserWarning, match=f'more than {MAX_CHARS:,} characters and are cut'): loaders(rows, max_windows=None)
-    with pytest.warns(UserWarning, match='1 of .* texts have more than 9 windows'): dls = loaders(rows, max_windows=9)
+    with pytest.warns(UserWarning, match=r'\d+ of .* texts have more than 9 windows'): dls = loaders(rows, max_windows=9)
     assert max(len(x) for x, _ in dls.train_ds) == 9
     with pytest.warns(UserWarning, match='windows'): next(iter(dls.test_dl(rows[rows.text.str.len() > MAX_CHARS])))
 
@@ -178,8 +181,8 @@ def test_plain_fastai_learner_takes_block_and_network(items, loaders):
 
 def test_weights_of_genres_are_automatic(items, loaders):
     dls = loaders(items)
-    assert torch.equal(genre_learner(dls).loss_func.weight.cpu(), class_weights(dls))
-    assert genre_learner(dls, weigh_genres=False).loss_func.weight is None
+    assert torch.equal(genre_learner(dls).loss_func.func.weight.cpu(), class_weights(dls))
+    assert genre_learner(dls, weigh_genres=False).loss_func.func.weight is None
     assert input_column(dls) == 'text' and not [t for t in dls.train.after_batch.fs if type(t).__name__ == 'Normalize']
 
 
@@ -210,6 +213,7 @@ def test_groups_cover_every_parameter_once(items, loaders):
 
 def test_inner_precision_is_what_it_says(items, loaders):
     learn, seen = genre_learner(loaders(items)), []
+    learn.model.eval()
     dense = learn.model.body.model.encoder.layer[0].output.dense
     hook = dense.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     logits = [learn.model(learn.dls.valid.one_batch()[0]) for learn.model.fast in (True, False)]
@@ -228,7 +232,6 @@ def test_wrong_calls_name_the_next_step(items, loaders, tmp_path):
     with pytest.raises(ValueError, match='a text has one view'): predict_items(learn, items, tta=2)
     with pytest.raises(ValueError, match='mixup and sizes vary pictures'): learn.fine_tune_stages(mixup=.2)
     with pytest.raises(ItemsError, match="text is empty in 1 of"): predict_items(learn, items.assign(text=[None, *items.text[1:]]))
-    with pytest.raises(ValueError, match='bundles of this version hold networks for pictures'): save_learner(learn, tmp_path/'b')
 
 
 def test_windows_longer_than_the_encoder_reads(items, tmp_path):

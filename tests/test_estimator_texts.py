@@ -1,0 +1,173 @@
+"GenreClassifier and bundles with texts: honest, complete, and right where something is missing"
+import json, subprocess, sys
+
+import numpy as np, pytest
+
+from genre_fastai.bundle import load_bundle, predict_batch
+from genre_fastai.core import ItemsError, genre_matrix, make_items
+from genre_fastai.embed_texts import SentenceEncoder
+from genre_fastai.estimator import GenreClassifier
+from genre_fastai.prepare_data import clean_items, split_items
+from genre_fastai.synth import made_items
+from genre_fastai.text_bodies import tiny_text_encoder
+
+WORDS = dict(encoder='colours', text_encoder='words')
+
+
+def world(folder, **kwargs):
+    items, _ = clean_items(made_items(folder, n=240, n_genres=3, clarity=.8, seed=5, **kwargs), needs='any')
+    return split_items(items, valid=.1, test=.3, seed=0)
+
+@pytest.fixture(scope='module')
+def texts(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'texts', images=False)
+
+@pytest.fixture(scope='module')
+def several(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'several', images=False, multilabel=True)
+
+@pytest.fixture(scope='module')
+def both(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'both')
+
+@pytest.fixture(scope='module')
+def fitted(both): return GenreClassifier(**WORDS).fit(both)
+
+def test_rows(items): return items[items.split == 'test']
+test_rows.__test__ = False
+
+
+def test_texts_alone_single_and_multi(texts, several):
+    for items, floor in ((texts, .6), (several, .7)):
+        clf = GenreClassifier(text_encoder='words').fit(items)
+        assert [part.reads for part in clf.parts_] == ['text']
+        assert clf.score(items) > floor
+        board = clf.leaderboard(items)
+        assert {'chance', 'majority', 'knn on words', 'logistic on both', 'this classifier'} == set(board.index)
+        assert len(clf.predict(text='A detective looks at the safe.', top=2)) == 2
+        assert len(clf.report(items))
+
+
+def test_shuffled_genres_fall_to_chance(texts):
+    train, accuracies = (texts.split == 'train').to_numpy(), []
+    for seed in range(3):
+        genres = texts.genres.to_numpy().copy()
+        genres[train] = genres[train][np.random.default_rng(seed).permutation(train.sum())]
+        accuracies.append(GenreClassifier(text_encoder='words').fit(texts.assign(genres=list(genres))).score(texts))
+    assert np.mean(accuracies) < .5 < GenreClassifier(text_encoder='words').fit(texts).score(texts)
+
+
+def test_test_labels_never_reach_the_model(both, fitted):
+    poisoned = both.copy()
+    for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = list(fitted.classes_[:1])
+    other = GenreClassifier(**WORDS).fit(poisoned)
+    assert [p.weight for p in other.parts_] == [p.weight for p in fitted.parts_]
+    assert np.array_equal(other.predict_proba(test_rows(both)), fitted.predict_proba(test_rows(both)))
+
+
+def test_two_parts_are_better_than_either(both, fitted):
+    assert [part.reads for part in fitted.parts_] == ['image', 'text']
+    assert np.isclose(sum(part.weight for part in fitted.parts_), 1)
+    train = both[both.split == 'train']
+    y = genre_matrix(train, list(fitted.classes_))
+    loss = lambda p: -np.log(p[y > 0]).mean()
+    alone = [GenreClassifier(**WORDS, reads=reads).fit(both) for reads in ('image', 'text')]
+    assert loss(fitted.predict_left_out(train)) < min(loss(clf.predict_left_out(train)) for clf in alone) - .01
+    assert fitted.score(both) > max(clf.score(both) for clf in alone) - .06         # 70 rows: one standard error
+    assert {'pictures alone', 'texts alone'} < set(fitted.leaderboard(both).index)
+
+
+def test_what_is_missing_is_left_to_the_other_part(both, fitted):
+    rows = test_rows(both).head(6).copy()
+    rows.loc[rows.index[:2], 'image'] = None
+    rows.loc[rows.index[2:4], 'text'] = None
+    p, image, text = (GenreClassifier.predict_proba(fitted, r) for r in (rows, rows[2:].assign(text=None), rows[:2].assign(image=None)))
+    assert np.allclose(p[:2], text[:2], atol=1e-6) and np.allclose(p[2:4], image[:2], atol=1e-6)
+    assert not np.allclose(p[4:], image[2:], atol=1e-3) and np.allclose(p.sum(1), 1, atol=1e-5)
+    rows.loc[rows.index[0], 'text'] = None
+    with pytest.raises(ValueError, match='1 of 6 rows hold nothing that this model reads: 0'): fitted.predict_proba(rows)
+
+
+def test_rows_may_lack_either_in_fit(both):
+    holes = both.copy()
+    train = holes.index[holes.split == 'train']
+    holes.loc[train[::3], 'image'] = None
+    holes.loc[train[1::3], 'text'] = None
+    clf = GenreClassifier(**WORDS).fit(holes)
+    rows = holes[holes.split == 'train']
+    assert clf.predict_left_out(rows).shape == (len(rows), 3) and clf.score(holes) > .5
+    with pytest.warns(UserWarning, match='items have no picture'): clf.leaderboard(holes)
+    holes.loc[train[0], 'text'] = None
+    with pytest.raises(ItemsError, match='1 of .* rows have neither picture nor text.*Drop them first'): GenreClassifier(**WORDS).fit(holes)
+
+
+def test_columns_are_joined_and_shown_alone(texts):
+    halves = texts.text.str.split('. ', regex=False)
+    items = texts.assign(title=halves.map(lambda h: h[0]), plot=halves.map(lambda h: '. '.join(h[1:])))
+    items.loc[items.index[5], 'title'] = None
+    clf = GenreClassifier(text_encoder='words', text_cols=['title', 'plot']).fit(items)
+    board = clf.leaderboard(items)
+    assert {'title alone', 'plot alone', 'this classifier'} < set(board.index)
+    assert np.allclose(clf.predict_proba(items.assign(text='nothing')), clf.predict_proba(items))
+    with pytest.raises(ItemsError, match="no column 'titel'.*Did you mean 'title'"):
+        GenreClassifier(text_encoder='words', text_cols=['titel']).fit(items)
+
+
+def test_save_load_in_a_process_without_fastai(both, fitted, tmp_path):
+    tiny = SentenceEncoder(tiny_text_encoder(tmp_path/'tiny', both.text), 'upper', max_length=32, stride=8)
+    sentences = GenreClassifier(encoder='colours', text_encoder=tiny).fit(both)
+    assert sentences.parts_[1].model.share_ > 0
+    rows = test_rows(both).head(8)
+    for name, clf in (('words', fitted), ('sentences', sentences)):
+        folder = clf.save(tmp_path/name)
+        code = ('import sys, json; from genre_fastai.bundle import load_bundle, predict_batch; images, texts = json.loads(sys.argv[2]);'
+                'p = predict_batch(load_bundle(sys.argv[1]), images, texts); assert "fastai.learner" not in sys.modules;'
+                'print(json.dumps(p.tolist()))')
+        given = json.dumps([list(rows.image), list(rows.text)])
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, given], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert np.allclose(json.loads(done.stdout), clf.predict_proba(rows), atol=1e-6)
+        again = GenreClassifier.load(folder)
+        assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6) and again.score(both) == clf.score(both)
+        assert again.predict(image=rows.image.iloc[0], text=rows.text.iloc[0]) == clf.predict(rows.head(1))[0]
+        assert set(again.leaderboard(both).index) == set(clf.leaderboard(both).index)
+        with pytest.raises(ItemsError, match='were seen in fit'): again.score(both.assign(split=None))
+
+
+def test_a_text_network_is_saved_and_read(texts, tmp_path):
+    from genre_fastai.fine_tune import save_learner
+    from genre_fastai.learner import genre_learner, predict_items
+    from genre_fastai.text_blocks import synopsis_block
+    tiny = tiny_text_encoder(tmp_path/'tiny', texts.text)
+    dls = synopsis_block(texts, tiny, max_length=24, stride=6, max_windows=3).dataloaders(texts, bs=16)
+    learn = genre_learner(dls, pooling='attention', weights='random')
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+    bundle = load_bundle(save_learner(learn, tmp_path/'network'))
+    rows = test_rows(texts)
+    assert np.allclose(predict_batch(bundle, texts=rows.text), predict_items(learn, rows), atol=1e-5)
+    assert GenreClassifier.load(tmp_path/'network').predict(rows)
+
+
+def test_wrong_input_is_named(texts, fitted, tmp_path):
+    with pytest.raises(ValueError, match="reads is 'poster'"): GenreClassifier(reads='poster').fit(texts)
+    with pytest.raises(ItemsError): GenreClassifier(reads='image').fit(texts)
+    with pytest.raises(ValueError, match='image=... and text='): fitted.predict()
+    bundle = load_bundle(GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m'))
+    with pytest.raises(ValueError, match='trained on texts alone. Pass texts='): predict_batch(bundle, images=['x.jpg'])
+    with pytest.raises(ValueError, match='trained on texts. Pass texts='): predict_batch(bundle)
+    both = load_bundle(fitted.save(tmp_path/'both'))
+    with pytest.raises(ValueError, match='2 pictures and 1 texts'): predict_batch(both, ['a', 'b'], ['c'])
+    assert predict_batch(bundle, texts=[]).shape == (0, 3)
+
+
+def test_odd_texts_get_an_answer(texts):
+    clf = GenreClassifier(text_encoder='words').fit(texts)
+    odd = make_items(text=['🍰 كعكة', 'x'*200_000, '\x00\x01', '\ud800', 'ok'], genres=[['Crime']]*5)
+    p = clf.predict_proba(odd)
+    assert np.isfinite(p).all() and np.allclose(p.sum(1), 1, atol=1e-5)
+
+
+def test_a_missing_encoder_says_how_to_go_on(texts, monkeypatch):
+    from genre_fastai import text_bodies
+    from genre_fastai.bodies import WeightsError
+    monkeypatch.setattr(text_bodies.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(text_bodies.constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(text_bodies, '_hub_folder', lambda name: (None, 'not in the local cache'))
+    with pytest.raises(WeightsError, match="offline.*text_encoder='words'"): GenreClassifier().fit(texts)
