@@ -6,14 +6,14 @@
 __all__ = ['FIGURES', 'peak_memory', 'count_parameters', 'BaselineModel', 'LearnerModel', 'measure_model', 'compare',
            'format_comparison', 'plot_compare']
 
-# %% ../nbs/60_compare.ipynb #26266007
+# %% ../nbs/60_compare.ipynb #9c2bd037
 import contextlib, inspect, os, pickle, re, shutil, subprocess, sys, tempfile, threading, time, traceback, warnings
 from pathlib import Path
 from unittest import mock
 
 import cloudpickle, joblib, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from fastai.vision.all import Learner, set_seed
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import LogLocator
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
 from .baseline_knn import baseline_models, genre_proba, genre_targets, score_models
@@ -97,7 +97,7 @@ class BaselineModel(ClassifierMixin, BaseEstimator):
         "Probabilities"
         return genre_proba(self.model_, self._input(items), list(self.classes_))
 
-# %% ../nbs/60_compare.ipynb #92e2e294
+# %% ../nbs/60_compare.ipynb #899035b5
 class LearnerModel(ClassifierMixin, BaseEstimator):
     "A network of `genre_learner`: a candidate for `compare`"
     def __init__(self,
@@ -123,7 +123,7 @@ class LearnerModel(ClassifierMixin, BaseEstimator):
         arch = {} if self.arch is None else {'arch': self.arch}
         learn = genre_learner(dls, seed=self.seed, **arch, **(self.learner_args or {}))
         if self.stages is None:
-            with learn.no_bar(): learn.fit_one_cycle(self.epochs, self.lr)
+            learn.fit_one_cycle(self.epochs, self.lr)
             self.n_epochs_ = self.epochs
         else: self.n_epochs_ = len(learn.fine_tune_stages(**self.stages))
         self.learner_, self.classes_ = learn, np.array(list(dls.vocab))
@@ -236,7 +236,7 @@ def _run_pair(path, *job):
         elif error.exists(): return ' '.join(error.read_text(encoding='utf-8').split())[:300]
         else: return f'its process ended with code {code}' + (', killed from outside: for want of memory?' if code == -9 else '')
 
-# %% ../nbs/60_compare.ipynb #59201be8
+# %% ../nbs/60_compare.ipynb #39da86ab
 def _check_models(models):
     "Copies, which hold nothing that was fitted"
     if not models: raise ValueError('no models to compare. Pass a dict of name -> candidate, e.g. BaselineModel().')
@@ -319,8 +319,8 @@ def compare(
                  for name, key in ((n, _fingerprint(n, m)) for n, m in models.items()) for seed in seeds}
         there, errors = _finished(paths), {}
         todo = [pair for pair in sorted(paths, key=lambda pair: list(seeds).index(pair[1])) if pair not in there]
-        print(f'{len(models)} models x {len(seeds)} seeds: {len(paths)} runs, {len(there)} of them there already; '
-              f'each in a process of its own, results in {folder}', flush=True)
+        print(f'{len(models)} models x {len(seeds)} seeds: {len(paths)} runs, each in a process of its own; '
+              f'{len(there)} of them are in the folder already', flush=True)
         for name, seed in progress(todo, 'models'):
             error = _run_pair(paths[name, seed], models[name], items, seed)
             if error: errors[name] = f'seed {seed}: {error}'
@@ -353,33 +353,28 @@ def format_comparison(
     for name in shown.columns.intersection(['n', 'seeds']): shown[name] = shown[name].fillna(0).astype(int)
     return format_scores(shown.fillna({'error': ''})).rename(columns={name: title for name, (title, _) in FIGURES.items()})
 
-# %% ../nbs/60_compare.ipynb #299e3ce6
-def _write_beside(ax, x, y, text, taken):
-    "Write `text` beside a point, where nothing stands yet"
-    for step in range(40):
-        up = (step//2 + 1)//2*(1 if step//2 % 2 else -1)
-        side = -1 if step % 2 else 1
-        line = dict(arrowstyle='-', color='.7', lw=.6, shrinkA=0, shrinkB=3) if up else None
-        label = ax.annotate(text, (x, y), (side*8, 9*up), textcoords='offset points', fontsize=9, va='center',
-                            ha='left' if side > 0 else 'right', arrowprops=line)
-        box = label.get_window_extent()
-        if ax.bbox.containsx(box.x0) and ax.bbox.containsx(box.x1) and not any(box.overlaps(t) for t in taken): break
-        if step < 39: label.remove()
-    taken.append(box)
-
+# %% ../nbs/60_compare.ipynb #04d3b9cc
 def plot_compare(
     table:pd.DataFrame, # From `compare`
     ax=None, # Matplotlib axes
 ):
-    "Score with its interval against training time, a point a model; the first score of the table"
-    metric, table = table.columns[0], table[table.fit_s.notna()]
-    if ax is None: ax = plt.subplots(figsize=(6, 3.6), layout='constrained')[1]
+    "The first score of the table against training time, a point a model; the names stand in the order of the scores"
+    metric = table.columns[0]
+    table = table[table.fit_s.notna()].sort_values(metric, ascending=False)
+    if ax is None: ax = plt.subplots(figsize=(7, max(3.2, .25*len(table))), layout='constrained')[1]
     x, y, low, high = (table[c].to_numpy() for c in ('fit_s', metric, f'{metric}_low', f'{metric}_high'))
-    ax.errorbar(x, y, yerr=[y - low, high - y], fmt='o', ms=5, capsize=2, lw=1)
+    for i in range(len(table)): ax.errorbar(x[i], y[i], [[y[i] - low[i]], [high[i] - y[i]]], fmt='o', ms=5, capsize=2, lw=1)
     ax.set(xscale='log', xlim=(x.min()/2, x.max()*2), xlabel='training time, seconds', ylabel=METRICS[metric].title)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if x.max() < 100*x.min() else (1,)))
+    ax.xaxis.set_major_formatter('{x:g}')
+    ax.xaxis.set_minor_formatter('')
     ax.spines[['top', 'right']].set_visible(False)
-    ax.figure.draw_without_rendering()  # where a label fits depends on where the axes come to lie
-    ends = ax.transData.transform(np.stack([np.r_[x, x], np.r_[low, high]], 1)).reshape(2, -1, 2)
-    taken = [Bbox([bottom - 4, top + 4]) for bottom, top in zip(*ends)]
-    for name, *at in zip(table.index, x, y): _write_beside(ax, *at, name, taken)
+    ax.figure.draw_without_rendering()  # only now the height is known in which the names have to find room
+    gap, order = 15/72*ax.figure.dpi/ax.bbox.height, np.arange(len(table))
+    height = ax.transAxes.inverted().transform(ax.transData.transform(np.stack([x, y], 1)))[:, 1]
+    height = np.maximum(np.minimum.accumulate(height + gap*order) - gap*order, gap*order[::-1])
+    for i, name in enumerate(table.index):
+        line = dict(arrowstyle='-', color=f'C{i % 10}', alpha=.4, lw=.8, shrinkA=0, shrinkB=4, relpos=(0, .5))
+        ax.annotate(name, (x[i], y[i]), (1.02, height[i]), textcoords='axes fraction', va='center', color=f'C{i % 10}',
+                    arrowprops=line)
     return ax
