@@ -179,6 +179,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'genre_fastai.compare._predict': ('compare.html#_predict', 'genre_fastai/compare.py'),
                                       'genre_fastai.compare._run_job': ('compare.html#_run_job', 'genre_fastai/compare.py'),
                                       'genre_fastai.compare._run_pair': ('compare.html#_run_pair', 'genre_fastai/compare.py'),
+                                      'genre_fastai.compare._slug': ('compare.html#_slug', 'genre_fastai/compare.py'),
                                       'genre_fastai.compare._split_rows': ('compare.html#_split_rows', 'genre_fastai/compare.py'),
                                       'genre_fastai.compare.compare': ('compare.html#compare', 'genre_fastai/compare.py'),
                                       'genre_fastai.compare.count_parameters': ('compare.html#count_parameters', 'genre_fastai/compare.py'),

@@ -236,7 +236,7 @@ def _run_pair(path, *job):
         elif error.exists(): return ' '.join(error.read_text(encoding='utf-8').split())[:300]
         else: return f'its process ended with code {code}' + (', killed from outside: for want of memory?' if code == -9 else '')
 
-# %% ../nbs/60_compare.ipynb #39da86ab
+# %% ../nbs/60_compare.ipynb #60c72016
 def _check_models(models):
     "Copies, which hold nothing that was fitted"
     if not models: raise ValueError('no models to compare. Pass a dict of name -> candidate, e.g. BaselineModel().')
@@ -255,6 +255,8 @@ def _own_source(model):
     source = []
     with contextlib.suppress(OSError): source = sorted(inspect.getsource(f) for f in functions)
     return source
+
+def _slug(name): return re.sub('[^0-9A-Za-z]+', '-', str(name))[:60]
 
 def _fingerprint(name, model):
     try: return [joblib.hash(model), *_own_source(model)]
@@ -311,14 +313,16 @@ def compare(
     if folder is None:
         with tempfile.TemporaryDirectory() as place: return compare(items, models, seeds, place, **kwargs)
     models, (_, rows), vocab = _check_models(models), _split_rows(items), genre_vocab(items)
+    seeds = list(dict.fromkeys(seeds))
+    if not seeds: raise ValueError('no seeds. Give at least one, e.g. seeds=[0].')
     trial = prior_probabilities(genre_matrix(rows['train'], vocab), len(rows['test']))
     score_models(items, {'majority': {'test': trial}}, **kwargs)  # what cannot be scored is said now, not after hours
     with locked(folder) as folder:
         about = _open_comparison(folder, items, overwrite)
-        paths = {(name, seed): folder/f'{re.sub(r"[^0-9A-Za-z]+", "-", name)}-{seed}-{stable_hash(key, seed, about):016x}.safetensors'
+        paths = {(name, seed): folder/f'{_slug(name)}-{seed}-{stable_hash(key, seed, about):016x}.safetensors'
                  for name, key in ((n, _fingerprint(n, m)) for n, m in models.items()) for seed in seeds}
         there, errors = _finished(paths), {}
-        todo = [pair for pair in sorted(paths, key=lambda pair: list(seeds).index(pair[1])) if pair not in there]
+        todo = [pair for pair in sorted(paths, key=lambda pair: seeds.index(pair[1])) if pair not in there]
         print(f'{len(models)} models x {len(seeds)} seeds: {len(paths)} runs, each in a process of its own; '
               f'{len(there)} of them are in the folder already', flush=True)
         for name, seed in progress(todo, 'models'):

@@ -1,5 +1,7 @@
 "Compare: true memory, kills in the middle, nothing run twice, nothing taken for another"
-import multiprocessing, os, re, signal, time, warnings
+import multiprocessing, os, re, signal, sys, threading, time, warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np, pandas as pd, pytest, torch
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -29,6 +31,9 @@ def texts_of(items): return [text or '' for text in items.text]
 def words(model=None, **kwargs):
     return BaselineModel(make_pipeline(TfidfVectorizer(), model or LogisticRegression()), read=texts_of, **kwargs)
 
+CANDIDATES = [BaselineModel('svm', ColourEncoder()), LearnerModel(cover_block, block_args={'size': 32, 'vary': False}),
+              GenreClassifier(encoder=['colours', ColourEncoder()]), words(seed=4)]
+
 def unmeasured(table): return table.drop(columns=[*MEASURED, 'gpu_mb'])
 
 
@@ -45,14 +50,38 @@ def several(tmp_path_factory):
 def covers(tmp_path_factory):
     return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=60, n_genres=3, size=(48, 72)), valid=.2, test=.3)
 
+def is_running(pid):
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    state = Path(f'/proc/{pid}/stat')
+    return not state.exists() or state.read_text().rsplit(') ', 1)[1][0] != 'Z'
+
+def ends_soon(pid):
+    until = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < until: time.sleep(.05)
+    return not is_running(pid)
+
+def notes(place):
+    "What `Guess` has written: memory, seed and process of each fit"
+    path = place/'notes'
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
 @pytest.fixture(scope='module')
-def whole(items, tmp_path_factory):
-    "Two guesses compared without an interruption, by a process that is larger than both"
-    place = tmp_path_factory.mktemp('whole')
+def killed(items, tmp_path_factory):
+    "A comparison of two models that was killed while the second was fitted, and what it left; then the call that ends it"
+    place = tmp_path_factory.mktemp('killed')
+    save_items(items, place/'items.parquet')
+    job = multiprocessing.get_context('spawn').Process(target=jobs.compare_guesses, args=(place/'items.parquet', place, CANDIDATES))
+    job.start()
+    while job.is_alive() and len(notes(place)) < 2: time.sleep(.02)
+    os.kill(job.pid, signal.SIGKILL)
+    job.join()
+    left = SimpleNamespace(place=place, model_ended=ends_soon(int(notes(place)[1][2])), files=sorted(p.name for p in (place/'killed').iterdir()))
     (place/'go').touch()
-    ballast = np.ones(50_000_000)
-    table = compare(items, jobs.guesses(place), seeds=[3], folder=place/'run')
-    return place, table, peak_memory(), ballast
+    ballast = np.ones(75_000_000)
+    left.table = compare(items, jobs.guesses(place), seeds=[3], folder=place/'killed')
+    left.caller_mb = peak_memory() if len(ballast) else 0
+    return left
 
 @pytest.fixture
 def ran(monkeypatch):
@@ -67,62 +96,58 @@ def ran(monkeypatch):
     return pairs
 
 
-def test_memory_is_that_of_one_model_alone(whole):
-    _, table, own_peak, _ = whole
-    needed = table.memory_mb - table.idle_mb
+def test_a_kill_leaves_whole_results_only(killed):
+    assert killed.model_ended, 'the process of the model outlived its caller'
+    assert [re.sub('[0-9a-f]{16}', '*', name) for name in killed.files] == [
+        '.lock', 'large-3-*.log', 'large-3-*.safetensors', 'run.json', 'small-3-*.log']
+
+
+def test_what_was_finished_before_a_kill_is_not_run_again(killed, items, ran):
+    assert [n[:2] for n in notes(killed.place)[:3]] == [['200', '3'], ['0', '3'], ['0', '3']]
+    whole = compare(items, jobs.guesses(killed.place), seeds=[3])
+    pd.testing.assert_frame_equal(unmeasured(killed.table), unmeasured(whole))
+
+
+def test_candidates_are_known_again_by_another_process(killed):
+    assert (killed.place/'fingerprints').read_text() == repr([_fingerprint('', c) for c in CANDIDATES])
+    assert len({repr(_fingerprint('', c)) for c in CANDIDATES}) == len(CANDIDATES)
+
+
+def test_memory_is_that_of_one_model_alone(killed):
+    needed = killed.table.memory_mb - killed.table.idle_mb
     assert 190 < needed['large'] < 260 and needed['small'] < 60
-    assert (table.idle_mb < own_peak - 300).all()  # what the caller holds is not counted
+    assert killed.table.idle_mb['small'] < killed.caller_mb - 400  # what the caller holds is not counted
 
 
-def test_a_kill_in_the_middle_changes_nothing(items, whole, tmp_path):
-    save_items(items, tmp_path/'items.parquet')
-    candidates = [BaselineModel('svm', ColourEncoder()), LearnerModel(cover_block, block_args={'size': 32, 'vary': False}),
-                  GenreClassifier(encoder=['colours', ColourEncoder()]), words(seed=4)]
-    job = multiprocessing.get_context('spawn').Process(target=jobs.compare_guesses, args=(tmp_path/'items.parquet', tmp_path, candidates))
-    job.start()
-    def notes(): return [n.split() for n in (tmp_path/'notes').read_text().splitlines()] if (tmp_path/'notes').exists() else []
-    while job.is_alive() and len(notes()) < 2: time.sleep(.02)
-    os.kill(job.pid, signal.SIGKILL)
-    job.join()
-    child, until = int(notes()[1][2]), time.monotonic() + 10
-    def is_there():
-        try: os.kill(child, 0)
-        except ProcessLookupError: return False
-        return open(f'/proc/{child}/stat').read().split(') ')[1][0] != 'Z' if os.path.exists(f'/proc/{child}/stat') else True
-    while is_there() and time.monotonic() < until: time.sleep(.05)
-    assert not is_there(), 'the process of the model outlived its caller'
-    folder = tmp_path/'killed'
-    assert [p.name[:5] for p in folder.glob('*.safetensors')] == ['large'] and not list(folder.glob('.*.tmp'))
-    assert (tmp_path/'fingerprints').read_text() == repr([_fingerprint('', c) for c in candidates])
-    (tmp_path/'go').touch()
-    table = compare(items, jobs.guesses(tmp_path), seeds=[3], folder=folder)
-    assert [n[:2] for n in notes()] == [['200', '3'], ['0', '3'], ['0', '3']]  # the first was not run again
-    pd.testing.assert_frame_equal(unmeasured(table), unmeasured(whole[1]))
-
-
-def test_a_model_that_fails_is_a_row(items, whole):
-    place = whole[0]
-    models = jobs.guesses(place) | {'broken': jobs.Guess(error='no\nsuch thing')}
-    with pytest.warns(UserWarning, match="1 of 3 models failed: .*broken.*KeyError") as said: table = compare(items, models, [3], place/'run')
+def test_a_model_that_fails_is_a_row(items, killed):
+    folder, done = killed.place/'killed', len(notes(killed.place))
+    models = jobs.guesses(killed.place) | {'broken': jobs.Guess(error='no\nsuch thing')}
+    with pytest.warns(UserWarning, match="1 of 3 models failed: .*broken.*KeyError") as said: table = compare(items, models, [3], folder)
     assert '\n' not in str(said[0].message)
-    assert len((place/'notes').read_text().splitlines()) == 2  # the others were not run again
+    assert len(notes(killed.place)) == done  # the others were not run again
     assert 'KeyError' in table.error['broken'] and table.error[['large', 'small']].isna().all() and np.isnan(table.accuracy['broken'])
-    assert 'Traceback' in next((place/'run').glob('broken-3-*.log')).read_text()
+    assert 'Traceback' in next(folder.glob('broken-3-*.log')).read_text()
     shown = format_comparison(table)
     assert shown.loc['broken', 'seeds'] == 0 and shown.loc['large', 'error'] == '' and shown.loc['broken', 'memory, MB'] == '–'
     assert {t.get_text() for t in plot_compare(table).texts} == {'large', 'small'}
 
 
-def test_a_process_that_is_killed_from_outside_is_a_row(items, tmp_path):
-    class Killed(jobs.Guess):  # not importable: it goes to the other process as it is
+def test_a_process_that_is_killed_from_outside_is_a_row(items, monkeypatch, tmp_path):
+    class Killed(jobs.Guess):
         def fit(self, items, y=None): os.kill(os.getpid(), signal.SIGKILL)
-    Killed.__module__ = '__main__'
-    Killed.__qualname__ = 'Killed'
-    import __main__
-    __main__.Killed = Killed
-    try:
-        with pytest.raises(RunError, match='ended with code -9, killed from outside'): compare(items, {'a': Killed()}, [0], tmp_path/'run')
-    finally: del __main__.Killed
+    Killed.__module__, Killed.__qualname__ = '__main__', 'Killed'  # as if a notebook had defined it: it travels as it is
+    monkeypatch.setattr(sys.modules['__main__'], 'Killed', Killed, raising=False)
+    with pytest.raises(RunError, match='ended with code -9, killed from outside'): compare(items, {'a': Killed()}, [0], tmp_path/'run')
+
+
+def test_an_interrupt_ends_the_model_too(items, tmp_path):
+    def interrupt():
+        while not notes(tmp_path): time.sleep(.02)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        compare(items, {'a': jobs.Guess(tmp_path/'notes', wait_for=tmp_path/'never')}, [0], tmp_path/'run')
+    assert not is_running(int(notes(tmp_path)[0][2])) and not list((tmp_path/'run').glob('*.safetensors'))
 
 
 def test_only_what_is_missing_is_run(items, ran, tmp_path):
@@ -168,10 +193,9 @@ def test_another_table_or_run_in_the_folder_is_refused(items, ran, tmp_path):
 
 
 @pytest.mark.parametrize('models, message', [
-    ({}, 'no models to compare'), ({'a': jobs.Guess}, 'it is a class'), ({'a': LogisticRegression()}, None),
+    ({}, 'no models to compare'), ({'a': jobs.Guess}, 'it is a class'),
     ({'a': 'knn'}, 'lacks'), ({'a': BaselineModel(read=lambda items: 0)}, 'not lambda')])
 def test_what_is_no_candidate_is_refused(items, ran, tmp_path, models, message):
-    if message is None: pytest.skip('a classifier of vectors has the verbs of a candidate: it fails when it is fitted')
     with pytest.raises(ValueError, match=message): compare(items, models, [0], tmp_path/'run')
 
 
