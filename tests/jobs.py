@@ -1,12 +1,14 @@
 "What tests run in processes of their own, so that these can be killed"
-import sys
+import os, sys, time
 from pathlib import Path
 
-import torch
+import numpy as np, torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from genre_fastai.blocks import cover_block
 from genre_fastai.checkpoints import RunError
-from genre_fastai.core import load_items
+from genre_fastai.compare import _fingerprint, compare
+from genre_fastai.core import genre_vocab, load_items, rng_for
 from genre_fastai.fine_tune import fine_tune_stages  # noqa: F401, puts the method on Learner
 from genre_fastai.learner import genre_learner
 
@@ -32,3 +34,31 @@ def train_in_stages(items_path, folder, full_after=None):
     except RunError as e:
         Path(f'{folder}.error').write_text(str(e))
         sys.exit(1)
+
+
+class Guess(ClassifierMixin, BaseEstimator):
+    "A candidate that knows nothing and notes each fit; if it is told so, it takes memory, waits for a file, or fails"
+    def __init__(self, notes=None, megabytes=0, wait_for=None, error=None, seed=0):
+        self.notes, self.megabytes, self.wait_for, self.error, self.seed = notes, megabytes, wait_for, error, seed
+
+    def fit(self, items, y=None):
+        if self.notes:
+            with open(self.notes, 'a') as f: f.write(f'{self.megabytes} {self.seed} {os.getpid()}\n')
+        held = np.ones(self.megabytes*125_000)
+        while self.wait_for and not Path(self.wait_for).exists(): time.sleep(.02)
+        if self.error: raise KeyError(self.error)
+        assert set(items.split) <= {'train', 'valid'} and len(held) == self.megabytes*125_000
+        self.classes_ = np.array(genre_vocab(items))
+        return self
+
+    def predict_proba(self, items):
+        return np.stack([rng_for(self.seed, i).dirichlet(np.ones(len(self.classes_))) for i in items.item_id])
+
+
+def guesses(place): return {'large': Guess(place/'notes', 200), 'small': Guess(place/'notes', wait_for=place/'go')}
+
+
+def compare_guesses(items_path, place, candidates):
+    "Says first how other candidates are known, so that this can be compared with another process"
+    (place/'fingerprints').write_text(repr([_fingerprint('', c) for c in candidates]))
+    compare(load_items(items_path), guesses(place), seeds=[3], folder=place/'killed')

@@ -122,7 +122,6 @@ def test_a_text_of_ten_megabytes(items, loaders):
     with pytest.warns(UserWarning, match=f'more than {MAX_CHARS:,} characters and are cut'): loaders(rows, max_windows=None)
     with pytest.warns(UserWarning, match=r'\d+ of .* texts have more than 9 windows'): dls = loaders(rows, max_windows=9)
     assert max(len(x) for x, _ in dls.train_ds) == 9
-    with pytest.warns(UserWarning, match='windows'): next(iter(dls.test_dl(rows[rows.text.str.len() > MAX_CHARS])))
 
 
 def test_further_items_may_lack_a_text(items, loaders):
