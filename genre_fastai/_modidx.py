@@ -34,6 +34,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'genre_fastai.blocks.cover_block': ('blocks.html#cover_block', 'genre_fastai/blocks.py'),
                                      'genre_fastai.blocks.cover_transforms': ('blocks.html#cover_transforms', 'genre_fastai/blocks.py'),
                                      'genre_fastai.blocks.fit_rows': ('blocks.html#fit_rows', 'genre_fastai/blocks.py'),
+                                     'genre_fastai.blocks.loading_workers': ('blocks.html#loading_workers', 'genre_fastai/blocks.py'),
                                      'genre_fastai.blocks.split_rows': ('blocks.html#split_rows', 'genre_fastai/blocks.py')},
             'genre_fastai.bodies': { 'genre_fastai.bodies.Body': ('bodies.html#body', 'genre_fastai/bodies.py'),
                                      'genre_fastai.bodies.Body.__init__': ('bodies.html#body.__init__', 'genre_fastai/bodies.py'),

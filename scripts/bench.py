@@ -110,7 +110,7 @@ def plain_board(items, data, size, seed, epochs=1):
     encoders = list(encoders_of(data).values())
     probabilities = fit_baselines(items, encoders=['pixels', encoders[-1]], models=('knn', 'logistic'), seed=seed)
     weights = data/'weights'/f'{ARCH}.safetensors'
-    dls = cover_block(items, size=size).dataloaders(items, bs=32, num_workers=2)
+    dls = cover_block(items, size=size).dataloaders(items, bs=32)
     learn = genre_learner(dls, ARCH, weights=weights if weights.is_file() else 'random', weigh_genres=False, seed=seed)
     start = time.time()
     with learn.no_bar(): learn.fine_tune(epochs)
