@@ -579,6 +579,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'genre_fastai/prepare_data.py'),
                                            'genre_fastai.prepare_data._offer_merges': ( 'prepare_data.html#_offer_merges',
                                                                                         'genre_fastai/prepare_data.py'),
+                                           'genre_fastai.prepare_data._offer_removals': ( 'prepare_data.html#_offer_removals',
+                                                                                          'genre_fastai/prepare_data.py'),
                                            'genre_fastai.prepare_data._take': ('prepare_data.html#_take', 'genre_fastai/prepare_data.py'),
                                            'genre_fastai.prepare_data.check_split': ( 'prepare_data.html#check_split',
                                                                                       'genre_fastai/prepare_data.py'),

@@ -146,7 +146,7 @@ def find_duplicates(
     columns = ['kind', 'group', 'item_id', 'genres', 'conflict']
     return pd.concat(tables)[columns].reset_index(drop=True) if tables else pd.DataFrame(columns=columns)
 
-# %% ../nbs/12_dedupe.ipynb #86705224
+# %% ../nbs/12_dedupe.ipynb #ee182907
 def show_duplicates(
     items:pd.DataFrame, # Items
     duplicates:pd.DataFrame=None, # From `find_duplicates`, or some of its rows; `None`: find them now
@@ -168,7 +168,7 @@ def show_duplicates(
             ax.set_title(f'{copy.item_id[-24:]}\n{", ".join(copy.genres)[:24]}'.replace('$', r'\$'), fontsize=8)
             if copy.kind.endswith('picture'): ax.imshow(open_image(image, 160))
             else:
-                excerpt = textwrap.fill(text, 24, max_lines=8).replace('$', r'\$')
+                excerpt = textwrap.fill(text, 24, max_lines=8).encode('utf-8', 'replace').decode().replace('$', r'\$')
                 ax.text(.5, .5, excerpt, ha='center', va='center', fontsize=7, transform=ax.transAxes)
         label = group.kind.iloc[0] + (', conflict' if group.conflict.any() else '')
         row[0].text(-.06, .5, label, rotation=90, va='center', ha='right', fontsize=8, transform=row[0].transAxes)

@@ -26,7 +26,7 @@ def _drop(items, bad, reason, report, detail=None):
     report.add(items.item_id[bad], 'dropped', reason, None if detail is None else detail[items.index[bad]])
     return items[~bad]
 
-# %% ../nbs/20_prepare_data.ipynb #0cb30bc9
+# %% ../nbs/20_prepare_data.ipynb #7c99a447
 def _note_mends(items, report):
     for i, mended in items.set_index('item_id').mended.dropna().items():
         for mend in str(mended).split('; '): report.add([i], 'noted', f'mended when read: {mend}')
@@ -46,6 +46,15 @@ def _offer_merges(items, report):
     examples = some((f'{a} = {b}' for a, b in into.items()), 3)
     reason = f'genre in another spelling; merge_genres could join {examples}, see suggest_merges'
     report.add(items.item_id[detail != ''], 'noted', reason, detail[detail != ''])
+
+_SAYS_NOTHING = {'default', 'add a comment', 'other', 'others', 'misc', 'miscellaneous', 'uncategorised', 'uncategorized'}
+
+def _offer_removals(items, report):
+    "Enter the items that carry a genre whose name says nothing"
+    names = [g for g in genre_counts(items).index if g.casefold() in _SAYS_NOTHING]
+    carries = items.genres.map(lambda gs: any(g in names for g in gs)).astype(bool)
+    reason = f'genre that is perhaps none; merge_genres(items, {dict.fromkeys(names)}) would take it away'
+    report.add(items.item_id[carries], 'noted', reason)
 
 # %% ../nbs/20_prepare_data.ipynb #2fe7daeb
 _NEEDS = {'any': 'picture or text', 'image': 'picture', 'text': 'text', 'both': 'picture and text'}
@@ -164,7 +173,7 @@ def _drop_rare(items, min_count, report):
     report.add(items.item_id[changed], 'changed', reason, lost[changed])
     return _drop(items, hit & empty, f'only genres with fewer than {min_count} items', report, lost)
 
-# %% ../nbs/20_prepare_data.ipynb #1d124366
+# %% ../nbs/20_prepare_data.ipynb #257bd44e
 _SWITCHES = {
     'needs': list(_NEEDS), 'no_genre': ['drop', 'keep'], 'unreadable': ['drop', 'keep'], 'blank': ['drop', 'keep'],
     'copies': ['first', 'keep'], 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'],
@@ -200,11 +209,12 @@ def clean_items(
                     conflicts=conflicts, copy_of=copy_of, near=near, texts=texts)
     check_items(items, needs=['genres'] if no_genre == 'drop' else [])
     report = Report(len(items))
-    if conflicts == 'auto': conflicts = 'union' if is_multilabel(items) else 'drop'
     items = items.reset_index(drop=True)
     if 'mended' in items: _note_mends(items, report)
     items = _mend_genres(items, report)
     _offer_merges(items, report)
+    _offer_removals(items, report)
+    if conflicts == 'auto': conflicts = 'union' if is_multilabel(items) else 'drop'
     if texts == 'clean' and items.text.notna().any():
         _check_text(items, needs, report)
         if min_words is None: min_words = 3 if needs in ('text', 'both') else 1

@@ -41,7 +41,7 @@ def read_items(
     raise ItemsError(f'no folder or table {str(path)!r}.{nearest(path.name, beside)} '
                      'Give an existing path, or None for the made world.')
 
-# %% ../nbs/10_view_data.ipynb #616e1ba5
+# %% ../nbs/10_view_data.ipynb #2b825aad
 def _counted(values):
     "The distinct values, each with its count, most frequent first"
     counts = pd.Series(list(values), dtype=object).value_counts()
@@ -113,7 +113,7 @@ def _describe_lengths(items):
     for unit, row in describe_lengths(text_lengths(items)).iterrows():
         quartiles = ' / '.join(f'{row[q]:,.0f}' for q in ('25%', '50%', '75%'))
         facts |= {f'{unit}, mean': round(float(row['mean']), 1), f'{unit}, standard deviation': round(float(row['std']), 1),
-                  f'{unit}, quartiles': quartiles, f'{unit}, most': f"{row['max']:,} ({row.longest})"}
+                  f'{unit}, quartiles': quartiles, f'{unit}, longest': f"{row['max']:,} ({row.longest})"}
     return facts
 
 def _describe_leakage(items, max_genres=20):
@@ -142,8 +142,10 @@ def describe_items(
     index = pd.MultiIndex.from_tuples(rows, names=['about', 'fact'])
     return pd.DataFrame({'value': list(rows.values())}, index=index, dtype=object)
 
-# %% ../nbs/10_view_data.ipynb #508ee36a
-def _plain(text): return str(text).replace('$', r'\$') # else matplotlib would read a formula between two of them
+# %% ../nbs/10_view_data.ipynb #6382e83f
+def _plain(text):
+    "`text` without what matplotlib does not draw: half characters, and two dollar signs, which make a formula"
+    return str(text).encode('utf-8', 'replace').decode().replace('$', r'\$')
 
 def _short(name, n=36):
     "A name of at most `n` characters: what is left out stands in the middle, for names often differ at the end"

@@ -68,7 +68,7 @@ def test_facts_about_texts_and_genres():
     assert about['genres', 'task'] == 'multi-label' and about['genres', 'items without genre'] == 1
     assert about['genres', 'genres an item, mean'] == 1.25 and about['genres', 'genres with fewer than 10 items'] == 3
     assert about['texts', 'words, quartiles'] == '1 / 1 / 2' and about['texts', 'words, mean'] == 1.2
-    assert about['texts', 'words, most'] == '3 (0)' and about['texts', 'characters, most'] == '13 (0)'
+    assert about['texts', 'words, longest'] == '3 (0)' and about['texts', 'characters, longest'] == '13 (0)'
     assert about['texts', 'words, standard deviation'] == pytest.approx(np.std([3, 1, 1, 0], ddof=1), abs=.05)
     assert (about['texts', 'groups of equal texts'], about['texts', '... with different genres']) == (1, 1)
     assert about['items', 'mended while reading'] == 'id repeated 2, double encoding 1'
@@ -85,7 +85,7 @@ def test_every_row_of_texts_is_in_one_heap():
     assert [texts[f'... {k}'] for k in ('no text', 'binary data, or no word in it', 'no genre')] == [1, 2, 1]
     assert (texts['... to be cleaned'], texts['kinds of mends']) == (1, 'HTML entities replaced 1')
     assert texts['... of fewer than 3 words'] == 1 and texts['... with different genres'] == 1
-    assert texts['characters, most'] == '49 (b)'
+    assert texts['characters, longest'] == '49 (b)'
 
 
 def test_genres_that_are_named_and_ids_for_texts():
