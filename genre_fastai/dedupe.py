@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['near_hashes', 'text_key', 'find_duplicates', 'show_duplicates', 'duplicate_groups']
 
-# %% ../nbs/12_dedupe.ipynb #f33956c9
-import itertools, re, textwrap, unicodedata
+# %% ../nbs/12_dedupe.ipynb #80618173
+import itertools, os, re, textwrap, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import imagehash, matplotlib.pyplot as plt, numpy as np, pandas as pd
@@ -146,7 +146,17 @@ def find_duplicates(
     columns = ['kind', 'group', 'item_id', 'genres', 'conflict']
     return pd.concat(tables)[columns].reset_index(drop=True) if tables else pd.DataFrame(columns=columns)
 
-# %% ../nbs/12_dedupe.ipynb #ee182907
+# %% ../nbs/12_dedupe.ipynb #4bb96c7f
+def _plain(text):
+    "`text` without what matplotlib does not draw: half characters, and two dollar signs, which make a formula"
+    return text.encode('utf-8', 'replace').decode().replace('$', r'\$')
+
+def _excerpts(texts):
+    "The beginnings of `texts`; where they begin alike, from a few words before they part"
+    n_alike = len(os.path.commonprefix(texts))
+    start = texts[0].rfind(' ', 0, max(n_alike - 40, 0)) + 1 if len(set(texts)) > 1 else 0
+    return [textwrap.fill('… '*(start > 0) + text[start:], 24, max_lines=8, placeholder=' …') for text in texts]
+
 def show_duplicates(
     items:pd.DataFrame, # Items
     duplicates:pd.DataFrame=None, # From `find_duplicates`, or some of its rows; `None`: find them now
@@ -163,13 +173,15 @@ def show_duplicates(
                            layout='constrained')
     for ax in axes.flat: ax.axis('off')
     for row, group in zip(axes, groups):
-        for ax, copy in zip(row, group.itertuples()):
-            image, text = shown.image[copy.item_id], shown.text[copy.item_id]
-            ax.set_title(f'{copy.item_id[-24:]}\n{", ".join(copy.genres)[:24]}'.replace('$', r'\$'), fontsize=8)
-            if copy.kind.endswith('picture'): ax.imshow(open_image(image, 160))
-            else:
-                excerpt = textwrap.fill(text, 24, max_lines=8).encode('utf-8', 'replace').decode().replace('$', r'\$')
-                ax.text(.5, .5, excerpt, ha='center', va='center', fontsize=7, transform=ax.transAxes)
+        copies = shown.loc[group.item_id[:n_columns]]
+        is_text = group.kind.iloc[0].endswith('text')
+        excerpts = _excerpts(list(copies.text)) if is_text else []
+        for ax, name, genres in zip(row, copies.index, copies.genres):
+            ax.set_title(_plain(f'{name[-24:]}\n{", ".join(genres)[:24]}'), fontsize=8)
+        for ax, excerpt in zip(row, excerpts):
+            ax.text(.5, .5, _plain(excerpt), ha='center', va='center', fontsize=7, transform=ax.transAxes)
+        if not is_text:
+            for ax, image in zip(row, copies.image): ax.imshow(open_image(image, 160))
         label = group.kind.iloc[0] + (', conflict' if group.conflict.any() else '')
         row[0].text(-.06, .5, label, rotation=90, va='center', ha='right', fontsize=8, transform=row[0].transAxes)
 

@@ -2,7 +2,7 @@
 import os
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
@@ -145,6 +145,18 @@ def test_near_texts_have_groups_of_their_own_kind():
     same = find_duplicates(items[items.item_id.isin(['e', 'c'])])
     assert same.kind.unique().tolist() == ['same text']            # equal texts are no near copies besides
     show_duplicates(items)
+
+
+def test_near_texts_are_shown_from_where_they_part():
+    long = ' '.join(f'word{i}' for i in range(60))
+    items = make_items(item_id=list('abc'), text=[long + ' A happy end.', long + ' A sad end.', long.upper() + ' A sad end.'], genres=['War']*3)
+    show_duplicates(items[:2])
+    near = [ax.texts[0].get_text() for ax in plt.gcf().axes]
+    assert all(text.startswith('… word5') for text in near) and 'happy' in near[0] and 'sad' in near[1]
+    show_duplicates(items[1:], n=1)
+    assert [ax.texts[0].get_text()[:5].lower() for ax in plt.gcf().axes] == ['word0']*2     # they part at once
+    show_duplicates(make_items(text=['Half \ud83d a character', 'half a \ud83d character']))
+    plt.gcf().canvas.draw()
 
 
 def test_pictures_and_texts_chain_into_one_group(world, tmp_path):

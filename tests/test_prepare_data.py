@@ -240,6 +240,53 @@ def test_genres_are_trimmed_and_spellings_offered():
     assert 'merge_genres' in noted.reason.iloc[0] and not len(clean_items(joined, min_count=1)[1].frame.query('action == "noted"'))
 
 
+def test_names_that_say_nothing_are_noted():
+    items = make_items(item_id=list('abcd'), text=['One', 'Two', 'Three', 'Four'], genres=[['Default'], ['War', 'OTHER '], ['War'], ['Others at Sea']])
+    clean, report = clean_items(items, min_count=1)
+    noted = report.frame[report.frame.action == 'noted']
+    assert len(clean) == 4 and noted.item_id.tolist() == ['a', 'b']
+    offer = noted.reason.iloc[0]
+    assert "merge_genres(items, {'Default': None, 'OTHER': None})" in offer
+    assert genre_counts(merge_genres(clean, {'Default': None, 'OTHER': None})).to_dict() == {'War': 2, 'Others at Sea': 1}
+
+
+def test_blanks_make_no_second_genre():
+    items = make_items(text=['One day', 'one day!', 'Two'], genres=[['War', ' War'], ['Pop'], ['Pop']])
+    assert clean_items(items, min_count=1)[0].text.tolist() == ['Two']          # single-label: copies in conflict are dropped
+
+
+BAD = {'ok1': (PLOT, 'War'), 'ok2': ('Two robots who were built to fight learn to dance in the rain.', 'Pop'), 'empty': ('', 'War'),
+       'blank': (' \u3000\u200b', 'War'), 'long': ('word '*2_100_000, 'Pop'), 'binary': (bytes(range(256))*9, 'War'),
+       'emoji': ('😀 👩🏽\u200d🚀 meets her double at home', 'Sci-Fi'), 'rtl': ('كان ياما كان في قديم الزمان', 'sci-fi'),
+       'he': ('\u202bשלום עולם טוב מאוד\u202c', ' Sci-Fi '), 'twice': ('The cafÃ© opens at dawn', 'sci-fi'),
+       'cp1252': ('The last café closes at dusk'.encode('cp1252'), 'War')}
+
+
+@pytest.mark.parametrize('kind', ['made', 'csv', 'parquet'])
+def test_bad_texts_from_reading_to_splitting(tmp_path, kind):
+    table = pd.DataFrame([(i, text if isinstance(text, bytes) else text.encode(), genre) for i, (text, genre) in BAD.items()],
+                         columns=['id', 'text', 'genre'])
+    if kind == 'made': items = make_items(item_id=list(BAD), text=[t for t, _ in BAD.values()], genres=[g for _, g in BAD.values()])
+    elif kind == 'parquet':
+        table.to_parquet(tmp_path/'bad.parquet')
+        items = read_table(tmp_path/'bad.parquet')
+    else:
+        rows = [','.join([i, '"%s"', genre]).encode() % text.replace(b'"', b'""') for i, text, genre in table.itertuples(index=False)]
+        (tmp_path/'bad.csv').write_bytes(b'\n'.join([b'id,text,genre', *rows]))
+        items = read_table(tmp_path/'bad.csv')
+    clean, report = clean_items(items, needs='text')
+    assert is_accounted_for(items, clean, report) and len(str(report).splitlines()) <= 16
+    reasons = report.frame.groupby('item_id').reason.agg('; '.join)
+    assert 'no text' in reasons['empty'] or 'without a word' in reasons['empty']
+    assert 'without a word' in reasons['blank'] and 'binary data' in reasons['binary']
+    assert 'cut to 100,000' in reasons['long'] and 'merge_genres could join' in reasons['rtl']
+    text = clean.set_index('item_id').text
+    assert text[['emoji', 'rtl', 'he']].tolist() == [BAD[i][0] for i in ['emoji', 'rtl', 'he']]
+    assert (text['twice'], text['cp1252']) == ('The café opens at dawn', 'The last café closes at dusk')
+    assert len(text) == 8 and genre_counts(clean).to_dict() == {'Pop': 2, 'Sci-Fi': 2, 'War': 2, 'sci-fi': 2}
+    check_split(split_items(clean, test=.4, valid=.1))
+
+
 def test_ids_in_place_of_texts(world):
     ids = make_items(text=[f'tt{i:07d}' for i in range(9)], genres=['War']*9)
     with pytest.raises(ItemsError, match="column 'text': all 9 values.*That is an id.*text_cols.*texts='keep'"): clean_items(ids, needs='text')

@@ -88,6 +88,15 @@ def test_every_row_of_texts_is_in_one_heap():
     assert texts['characters, longest'] == '49 (b)'
 
 
+def test_half_characters_and_long_texts_are_measured_and_drawn():
+    items = make_items(item_id=list('abc'), text=['half \ud83d a caf\udce9', 'word '*2_100_000, '😀 سلام'], genres=['War', 'War', 'Pop $ $'])
+    texts = describe_items(items).value['texts']
+    assert texts['words, longest'] == '2,100,000 (b)' and 'cut to 100,000 characters 1' in texts['kinds of mends']
+    assert plot_text_lengths(items, by_genre=True).get_xscale() == 'log' and plot_text_lengths(items).patches
+    show_items(items)
+    plt.gcf().canvas.draw()
+
+
 def test_genres_that_are_named_and_ids_for_texts():
     items = make_items(text=['A war story', 'Two wars', 'A song', 'A war song', None], genres=['War', 'War', 'War', 'Pop', 'Pop'])
     named = describe_items(items).value['texts that name their genre']
