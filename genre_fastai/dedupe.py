@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['near_hashes', 'text_key', 'find_duplicates', 'show_duplicates', 'duplicate_groups']
 
-# %% ../nbs/12_dedupe.ipynb #703d021d
-import itertools, re, textwrap, unicodedata
+# %% ../nbs/12_dedupe.ipynb #80618173
+import itertools, os, re, textwrap, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import imagehash, matplotlib.pyplot as plt, numpy as np, pandas as pd
@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .core import DiskCache, ItemsError, cache_folder, check_items, nearest, progress, some
 from .images import ImageError, open_image, perceptual_hash, scan_images
+from .texts import text_clusters
 
 # %% ../nbs/12_dedupe.ipynb #de376114
 def near_hashes(
@@ -87,7 +88,7 @@ def text_key(
     words = re.findall(r'\w+', unicodedata.normalize('NFKC', str(text)).casefold().replace('_', ' '))
     return ' '.join(words) or None
 
-# %% ../nbs/12_dedupe.ipynb #23410219
+# %% ../nbs/12_dedupe.ipynb #67a6313d
 def _scan_for(items, scan):
     "`scan` in the order of `items`; pictures are looked at where it is None"
     if scan is None: scan = scan_images(items)
@@ -103,7 +104,7 @@ def _near_labels(pictures, max_distance):
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(pictures),)*2)
     return dict(zip(pictures.index, connected_components(links, directed=False)[1]))
 
-def _labels(items, near, max_distance, scan):
+def _labels(items, near, max_distance, min_similarity, scan):
     "Kind of copy -> a label a row (n,), the same for copies, NA where nothing can be said"
     labels = {}
     if items.image.notna().any():
@@ -113,23 +114,28 @@ def _labels(items, near, max_distance, scan):
         if near:
             pictures = scan.assign(image=items.image.to_numpy())[telling].drop_duplicates('digest').set_index('digest')
             labels['near picture'] = labels['exact picture'].map(_near_labels(pictures, max_distance))
-    if items.text.notna().any(): labels['same text'] = items.text.map(text_key)
+    if items.text.notna().any():
+        labels['same text'] = items.text.map(text_key)
+        if near: labels['near text'] = text_clusters(items, min_similarity)
     return {kind: pd.Series(values.to_numpy(dtype=object), index=items.index) for kind, values in labels.items()}
 
-# %% ../nbs/12_dedupe.ipynb #632a93df
+# %% ../nbs/12_dedupe.ipynb #e59eb978
+_EXACT = {'near picture': 'exact picture', 'near text': 'same text'}
+
 def find_duplicates(
     items:pd.DataFrame, # Items
-    near:bool=True, # Look for near copies of pictures as well
-    max_distance:int=10, # Bits of the perceptual hash in which near copies may differ
+    near:bool=True, # Look for near copies of pictures and texts as well
+    max_distance:int=10, # Bits of the perceptual hash in which near copies of a picture may differ
+    min_similarity:float=.8, # Share of pairs of words that near texts have in common, .2 to 1
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
-)->pd.DataFrame: # A row a copy: kind ('exact picture', 'near picture', 'same text'), group, item_id, genres, conflict
+)->pd.DataFrame: # A row a copy: kind ('exact' or 'near picture', 'same' or 'near text'), group, item_id, genres, conflict
     "All items that have a copy, by kind of copy; a group is named after its smallest item_id"
     check_items(items)
     tables = []
-    labels = _labels(items, near, max_distance, scan)
+    labels = _labels(items, near, max_distance, min_similarity, scan)
     for kind, label in labels.items():
         table = pd.DataFrame({'kind': kind, 'label': label, 'item_id': items.item_id, 'genres': items.genres})
-        table['content'] = labels['exact picture'] if kind == 'near picture' else np.arange(len(items))
+        table['content'] = labels[_EXACT[kind]] if kind in _EXACT else np.arange(len(items))
         table = table[table.label.notna()]
         groups = table.groupby('label', sort=False)
         table['group'] = groups.item_id.transform('min')
@@ -140,7 +146,17 @@ def find_duplicates(
     columns = ['kind', 'group', 'item_id', 'genres', 'conflict']
     return pd.concat(tables)[columns].reset_index(drop=True) if tables else pd.DataFrame(columns=columns)
 
-# %% ../nbs/12_dedupe.ipynb #d8f0b259
+# %% ../nbs/12_dedupe.ipynb #4bb96c7f
+def _plain(text):
+    "`text` without what matplotlib does not draw: half characters, and two dollar signs, which make a formula"
+    return text.encode('utf-8', 'replace').decode().replace('$', r'\$')
+
+def _excerpts(texts):
+    "The beginnings of `texts`; where they begin alike, from a few words before they part"
+    n_alike = len(os.path.commonprefix(texts))
+    start = texts[0].rfind(' ', 0, max(n_alike - 40, 0)) + 1 if len(set(texts)) > 1 else 0
+    return [textwrap.fill('… '*(start > 0) + text[start:], 24, max_lines=8, placeholder=' …') for text in texts]
+
 def show_duplicates(
     items:pd.DataFrame, # Items
     duplicates:pd.DataFrame=None, # From `find_duplicates`, or some of its rows; `None`: find them now
@@ -157,28 +173,31 @@ def show_duplicates(
                            layout='constrained')
     for ax in axes.flat: ax.axis('off')
     for row, group in zip(axes, groups):
-        for ax, copy in zip(row, group.itertuples()):
-            image, text = shown.image[copy.item_id], shown.text[copy.item_id]
-            ax.set_title(f'{copy.item_id[-24:]}\n{", ".join(copy.genres)[:24]}'.replace('$', r'\$'), fontsize=8)
-            if copy.kind != 'same text': ax.imshow(open_image(image, 160))
-            else:
-                excerpt = textwrap.fill(text, 24, max_lines=8).replace('$', r'\$')
-                ax.text(.5, .5, excerpt, ha='center', va='center', fontsize=7, transform=ax.transAxes)
+        copies = shown.loc[group.item_id[:n_columns]]
+        is_text = group.kind.iloc[0].endswith('text')
+        excerpts = _excerpts(list(copies.text)) if is_text else []
+        for ax, name, genres in zip(row, copies.index, copies.genres):
+            ax.set_title(_plain(f'{name[-24:]}\n{", ".join(genres)[:24]}'), fontsize=8)
+        for ax, excerpt in zip(row, excerpts):
+            ax.text(.5, .5, _plain(excerpt), ha='center', va='center', fontsize=7, transform=ax.transAxes)
+        if not is_text:
+            for ax, image in zip(row, copies.image): ax.imshow(open_image(image, 160))
         label = group.kind.iloc[0] + (', conflict' if group.conflict.any() else '')
         row[0].text(-.06, .5, label, rotation=90, va='center', ha='right', fontsize=8, transform=row[0].transAxes)
 
-# %% ../nbs/12_dedupe.ipynb #ce131129
+# %% ../nbs/12_dedupe.ipynb #143b0e3f
 def duplicate_groups(
     items:pd.DataFrame, # Items
     *,
-    near:bool=True, # Near copies of pictures belong together
-    max_distance:int=10, # Bits of the perceptual hash in which near copies may differ
+    near:bool=True, # Near copies of pictures and of texts belong together
+    max_distance:int=10, # Bits of the perceptual hash in which near copies of a picture may differ
+    min_similarity:float=.8, # Share of pairs of words that near texts have in common, .2 to 1
     group_col:str=None, # Column whose equal values belong together, e.g. series or author
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
 )->pd.Series: # Group of each row, named after the smallest item_id in it; index as `items`
     "Groups of items that must stay on one side of a split: connected by copies or by `group_col`, in any row order"
     check_items(items)
-    labels = _labels(items, near, max_distance, scan)
+    labels = _labels(items, near, max_distance, min_similarity, scan)
     if group_col is not None:
         if group_col not in items:
             hint = nearest(group_col, items.columns)

@@ -6,7 +6,7 @@
 __all__ = ['clean_items', 'quarantine_items', 'split_items', 'check_split', 'plot_split', 'fold_items', 'sample_items',
            'merge_genres', 'roll_up_genres', 'to_single_label']
 
-# %% ../nbs/20_prepare_data.ipynb #615bfb2d
+# %% ../nbs/20_prepare_data.ipynb #1c668923
 import math, re, shutil
 from collections import Counter
 from pathlib import Path
@@ -17,7 +17,8 @@ from fastcore.meta import delegates
 from .core import (SPLITS, ItemsError, Report, atomic_path, check_items, genre_counts, genre_vocab,
                                is_multilabel, nearest, some, stable_hash)
 from .images import scan_images
-from .dedupe import duplicate_groups, find_duplicates, text_key
+from .texts import MAX_CHARS, clean_texts, looks_like_id, suggest_merges
+from .dedupe import duplicate_groups, find_duplicates
 
 # %% ../nbs/20_prepare_data.ipynb #2505faab
 def _drop(items, bad, reason, report, detail=None):
@@ -25,25 +26,52 @@ def _drop(items, bad, reason, report, detail=None):
     report.add(items.item_id[bad], 'dropped', reason, None if detail is None else detail[items.index[bad]])
     return items[~bad]
 
-# %% ../nbs/20_prepare_data.ipynb #f8a1d90a
-_NEEDS = {'any': 'picture or text', 'image': 'picture', 'text': 'text', 'both': 'picture and text'}
-
+# %% ../nbs/20_prepare_data.ipynb #7c99a447
 def _note_mends(items, report):
     for i, mended in items.set_index('item_id').mended.dropna().items():
         for mend in str(mended).split('; '): report.add([i], 'noted', f'mended when read: {mend}')
+
+def _mend_genres(items, report):
+    "Items whose genres have no needless blanks"
+    genres = items.genres.map(lambda gs: list(dict.fromkeys(' '.join(g.split()) for g in gs)))
+    changed = genres != items.genres
+    report.add(items.item_id[changed], 'changed', 'blanks in the name of a genre mended', genres[changed].map(', '.join))
+    return items.assign(genres=genres)
+
+def _offer_merges(items, report):
+    "Enter the items that carry a less frequent spelling of a genre"
+    if not items.genres.map(len).any(): return
+    into = suggest_merges(items)['into'].to_dict()
+    detail = items.genres.map(lambda gs: ', '.join(f'{g!r} is perhaps {into[g]!r}' for g in gs if g in into))
+    examples = some((f'{a} = {b}' for a, b in into.items()), 3)
+    reason = f'genre in another spelling; merge_genres could join {examples}, see suggest_merges'
+    report.add(items.item_id[detail != ''], 'noted', reason, detail[detail != ''])
+
+_SAYS_NOTHING = {'default', 'add a comment', 'other', 'others', 'misc', 'miscellaneous', 'uncategorised', 'uncategorized'}
+
+def _offer_removals(items, report):
+    "Enter the items that carry a genre whose name says nothing"
+    names = [g for g in genre_counts(items).index if g.casefold() in _SAYS_NOTHING]
+    carries = items.genres.map(lambda gs: any(g in names for g in gs)).astype(bool)
+    reason = f'genre that is perhaps none; merge_genres(items, {dict.fromkeys(names)}) would take it away'
+    report.add(items.item_id[carries], 'noted', reason)
+
+# %% ../nbs/20_prepare_data.ipynb #2fe7daeb
+_NEEDS = {'any': 'picture or text', 'image': 'picture', 'text': 'text', 'both': 'picture and text'}
 
 def _lacks(items, needs):
     "Boolean Series: rows without what they need"
     no_image, no_text = items.image.isna(), items.text.isna()
     return {'any': no_image & no_text, 'image': no_image, 'text': no_text, 'both': no_image | no_text}[needs]
 
-def _take_pictures(items, bad, reason, needs, report):
-    "Take the pictures of the rows in `bad` away, and enter which items cannot do without"
+def _take(items, column, bad, reason, needs, report):
+    "Take the pictures or texts of the rows in `bad` away, and enter which items cannot do without"
     had_all = ~_lacks(items, needs)
-    items = items.assign(image=items.image.mask(bad, None))
+    items = items.assign(**{column: items[column].mask(bad, None)})
     lost = bad & had_all & _lacks(items, needs)
     report.add(items.item_id[lost], 'dropped', reason)
-    report.add(items.item_id[bad & ~lost], 'changed', f'picture taken away: {reason}')
+    what = {'image': 'picture', 'text': 'text'}[column]
+    report.add(items.item_id[bad & ~lost], 'changed', f'{what} taken away: {reason}')
     return items
 
 def _clean_pictures(items, unreadable, blank, needs, scan, report):
@@ -51,14 +79,33 @@ def _clean_pictures(items, unreadable, blank, needs, scan, report):
     scan = scan.set_index('item_id')
     problem, is_blank = items.item_id.map(scan.problem), items.item_id.map(scan.blank).astype(bool)
     for reason in sorted(set(problem.dropna()) - {'no picture'}) if unreadable == 'drop' else []:
-        items = _take_pictures(items, problem == reason, f'unreadable picture: {reason}', needs, report)
-    return _take_pictures(items, is_blank, 'blank picture', needs, report) if blank == 'drop' else items
+        items = _take(items, 'image', problem == reason, f'unreadable picture: {reason}', needs, report)
+    return _take(items, 'image', is_blank, 'blank picture', needs, report) if blank == 'drop' else items
+
+_NO_TEXT = {'binary data': 'binary data in place of a text', 'text without': 'text without a word'}
+
+def _check_text(items, needs, report):
+    "Raise, or enter where the texts are not needed, that they are ids"
+    why = looks_like_id(items.text)
+    if why and needs in ('text', 'both'): raise ItemsError(f"column 'text': {why} To take it as it is, pass texts='keep'.")
+    if why: report.add(items.item_id[items.text.notna()], 'noted', 'text looks like an id', why)
+
+def _clean_texts(items, min_words, max_chars, needs, report):
+    "Items with mended texts, without those that are of no use; rows are dropped by `_drop_incomplete`"
+    cleaned = clean_texts(items, max_chars, min_words)
+    mended, unusable = cleaned.mended.fillna(''), pd.Series('', index=items.index)
+    for sign, reason in [*_NO_TEXT.items(), ('near-empty', f'text of fewer than {min_words} words')]:
+        unusable = unusable.mask(mended.str.contains(f'(?:^|; ){sign}'), reason)
+    kept = mended[unusable == ''].str.split('; ').explode()
+    for kind in sorted(set(kept) - {''}):
+        report.add(items.item_id[kept.index[kept == kind]], 'changed', f'text: {kind}')
+    items = items.assign(text=cleaned.text.where(unusable == '', items.text))
+    for reason in sorted(set(unusable) - {''}):
+        items = _take(items, 'text', unusable == reason, reason, needs, report)
+    return items
 
 def _drop_incomplete(items, no_genre, needs, report):
     "Items without the rows that lack a genre, or what they need; a row may have several reasons to go"
-    wordless = items.text.notna() & items.text.map(text_key).isna()
-    report.add(items.item_id[wordless], 'changed', 'text without a word taken away')
-    items = items.assign(text=items.text.mask(wordless, None))
     lacks, entered = _lacks(items, needs), items.item_id.isin(report.frame.query('action == "dropped"').item_id)
     report.add(items.item_id[lacks & ~entered], 'dropped', f'no {_NEEDS[needs]}')
     unlabelled = (items.genres.map(len) == 0) & (no_genre == 'drop')
@@ -96,21 +143,23 @@ def _drop_copies(items, copies, conflicts, copy_of, scan, report):
     if copies == 'keep': return items
     return _drop(items, (later & ~conflict)[items.index], 'exact copy', report, of_first)
 
-# %% ../nbs/20_prepare_data.ipynb #fe798dee
-def _drop_near(items, near, max_distance, scan, report):
+# %% ../nbs/20_prepare_data.ipynb #6917aa91
+def _drop_near(items, near, max_distance, min_similarity, scan, report):
     if not len(items): return items
-    found = find_duplicates(items, max_distance=max_distance, scan=scan)
+    found = find_duplicates(items, max_distance=max_distance, min_similarity=min_similarity, scan=scan)
     for kind, reason in [('exact picture', 'same picture as another item'), ('same text', 'same text as another item')]:
         same = found[found.kind == kind]
         report.add(same.item_id, 'noted', reason, 'group of ' + same.group)
-    found = found[found.kind == 'near picture']
-    if near == 'first':
-        later = found[found.duplicated('group')].set_index('item_id').group.to_dict()
-        detail = items.item_id.map(lambda i: f'group of {later.get(i)}')
-        return _drop(items, items.item_id.isin(later), 'near copy of a picture', report, detail)
-    for conflict, reason in [(True, 'near copy of a picture in other genres'), (False, 'near copy of a picture')]:
-        part = found[found.conflict == conflict]
-        report.add(part.item_id, 'noted', reason, 'group of ' + part.group)
+    for kind, reason in [('near picture', 'near copy of a picture'), ('near text', 'near copy of a text')]:
+        of_kind = found[(found.kind == kind) & found.item_id.isin(items.item_id)]
+        if near == 'first':
+            later = of_kind[of_kind.duplicated('group')].set_index('item_id').group.to_dict()
+            detail = items.item_id.map(lambda i: f'group of {later.get(i)}')
+            items = _drop(items, items.item_id.isin(later), reason, report, detail)
+            continue
+        for conflict, place in [(True, ' in other genres'), (False, '')]:
+            part = of_kind[of_kind.conflict == conflict]
+            report.add(part.item_id, 'noted', reason + place, 'group of ' + part.group)
     return items
 
 def _drop_rare(items, min_count, report):
@@ -124,11 +173,11 @@ def _drop_rare(items, min_count, report):
     report.add(items.item_id[changed], 'changed', reason, lost[changed])
     return _drop(items, hit & empty, f'only genres with fewer than {min_count} items', report, lost)
 
-# %% ../nbs/20_prepare_data.ipynb #35c2bcba
+# %% ../nbs/20_prepare_data.ipynb #257bd44e
 _SWITCHES = {
     'needs': list(_NEEDS), 'no_genre': ['drop', 'keep'], 'unreadable': ['drop', 'keep'], 'blank': ['drop', 'keep'],
     'copies': ['first', 'keep'], 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'],
-    'copy_of': ['both', 'image', 'text'], 'near': ['keep', 'first']}
+    'copy_of': ['both', 'image', 'text'], 'near': ['keep', 'first'], 'texts': ['clean', 'keep']}
 
 def _check_switches(**chosen):
     for name, choice in chosen.items():
@@ -143,28 +192,39 @@ def clean_items(
     no_genre:str='drop', # Items without a genre: 'drop', or 'keep' them, e.g. to predict
     unreadable:str='drop', # Pictures that cannot be read: 'drop' or 'keep'
     blank:str='drop', # Pictures of practically one colour: 'drop' or 'keep'
+    texts:str='clean', # 'clean' them and take away what is no text, or 'keep' them as they are
+    min_words:int=None, # Texts with fewer words are taken away; `None`: 3 where `needs` asks for a text, else 1
+    max_chars:int=MAX_CHARS, # Longer texts are cut
     copies:str='first', # Of exact copies keep the 'first', or 'keep' all
     conflicts:str='auto', # If genres differ: 'drop', 'first', 'union', 'keep'; 'auto': union if multi-label, else drop
     copy_of:str='both', # Copies agree in picture and text ('both'), in the 'image' alone, or in the 'text' alone
-    near:str='keep', # Near copies of pictures: 'keep' and note them, or keep the 'first' only
-    max_distance:int=10, # Bits of the perceptual hash in which near copies may differ
+    near:str='keep', # Near copies of pictures and texts: 'keep' and note them, or keep the 'first' only
+    max_distance:int=10, # Bits of the perceptual hash in which near copies of a picture may differ
+    min_similarity:float=.8, # Share of pairs of words that near texts have in common, .2 to 1
     min_count:int=2, # Genres with fewer items are taken from the lists
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
 )->tuple[pd.DataFrame, Report]: # The items that are left, in their order, and what was done to which row
     "Drop or mend what cannot be learnt from, and say so; raises an `ItemsError` where nothing is left"
     _check_switches(needs=needs, no_genre=no_genre, unreadable=unreadable, blank=blank, copies=copies,
-                    conflicts=conflicts, copy_of=copy_of, near=near)
+                    conflicts=conflicts, copy_of=copy_of, near=near, texts=texts)
     check_items(items, needs=['genres'] if no_genre == 'drop' else [])
     report = Report(len(items))
-    if conflicts == 'auto': conflicts = 'union' if is_multilabel(items) else 'drop'
     items = items.reset_index(drop=True)
     if 'mended' in items: _note_mends(items, report)
+    items = _mend_genres(items, report)
+    _offer_merges(items, report)
+    _offer_removals(items, report)
+    if conflicts == 'auto': conflicts = 'union' if is_multilabel(items) else 'drop'
+    if texts == 'clean' and items.text.notna().any():
+        _check_text(items, needs, report)
+        if min_words is None: min_words = 3 if needs in ('text', 'both') else 1
+        items = _clean_texts(items, min_words, max_chars, needs, report)
     if items.image.notna().any():
         scan = scan_images(items) if scan is None else scan
         items = _clean_pictures(items, unreadable, blank, needs, scan, report)
     items = _drop_incomplete(items, no_genre, needs, report)
     items = _drop_copies(items, copies, conflicts, copy_of, scan, report)
-    items = _drop_near(items, near, max_distance, scan, report)
+    items = _drop_near(items, near, max_distance, min_similarity, scan, report)
     items = _drop_rare(items, min_count, report)
     if not len(items):
         reasons = report.frame.query('action == "dropped"').reason.value_counts().to_dict()

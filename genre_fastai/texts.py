@@ -157,7 +157,7 @@ def _tokens(backend, texts):
     for start in range(0, len(whole), 64):      # a few at a time: encodings are large
         for e in backend.encode_batch(whole[start:start+64], add_special_tokens=False): yield e.ids, e.offsets
 
-# %% ../nbs/06_texts.ipynb #3e94ad7e
+# %% ../nbs/06_texts.ipynb #c5abc4f6
 def text_lengths(
     texts, # Items, or texts: a list or Series; missing ones are left out
     tokenizer=None, # To count tokens: a tokenizer as `text_windows` takes it
@@ -165,9 +165,11 @@ def text_lengths(
     "The length of every text; special tokens are not counted"
     column = _column(texts)
     if isinstance(texts, pd.DataFrame): column = column.set_axis(texts.item_id)
-    column = column.dropna().map(str)
-    lengths = pd.DataFrame({'characters': column.map(len), 'words': column.map(count_words)}, dtype=int)
-    if tokenizer is not None: lengths['tokens'] = [len(list(ids)) for ids, _ in _tokens(_backend(tokenizer), column)]
+    column = column.dropna()
+    whole = [str(text) for text in column]      # a list: a Series of strings takes no half characters
+    lengths = {'characters': [len(text) for text in whole], 'words': [count_words(text) for text in whole]}
+    lengths = pd.DataFrame(lengths, index=column.index, dtype=int)
+    if tokenizer is not None: lengths['tokens'] = [len(list(ids)) for ids, _ in _tokens(_backend(tokenizer), whole)]
     return lengths
 
 def describe_lengths(

@@ -6,7 +6,7 @@
 __all__ = ['read_items', 'describe_items', 'show_items', 'plot_genre_counts', 'plot_cooccurrence', 'plot_image_sizes',
            'plot_text_lengths', 'show_oddities']
 
-# %% ../nbs/10_view_data.ipynb #0fc3a1f3
+# %% ../nbs/10_view_data.ipynb #9f3b7507
 import textwrap
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from . import __version__
 from .core import (ItemsError, cache_folder, check_items, genre_counts, genre_matrix, is_multilabel,
                                nearest, rng_for, stable_hash)
 from .images import ImageError, open_image, scan_images
+from .texts import clean_texts, describe_lengths, looks_like_id, text_leakage, text_lengths
 from .sources import read_folder, read_table
 from .synth import MadeWorld, made_items
 
@@ -40,7 +41,7 @@ def read_items(
     raise ItemsError(f'no folder or table {str(path)!r}.{nearest(path.name, beside)} '
                      'Give an existing path, or None for the made world.')
 
-# %% ../nbs/10_view_data.ipynb #2c086908
+# %% ../nbs/10_view_data.ipynb #2b825aad
 def _counted(values):
     "The distinct values, each with its count, most frequent first"
     counts = pd.Series(list(values), dtype=object).value_counts()
@@ -49,8 +50,6 @@ def _counted(values):
 def _spread(values):
     "Minimum, median and maximum"
     return ' / '.join(f'{v:,.0f}' for v in (min(values), np.median(values), max(values)))
-
-def _n_words(items): return items.text.dropna().map(lambda text: len(text.split()))
 
 def _checked_scan(items, scan):
     "The scan that was given, if it is one of these items; else a new one"
@@ -89,14 +88,40 @@ def _describe_pictures(items, scan):
                     'height (min / median / max)': _spread(good.height)}
 
 def _describe_texts(items):
-    words, characters = _n_words(items), items.text.dropna().map(len)
-    n_equal, n_differing = _equal_groups(items.loc[words.index], items.text.dropna())
-    quartiles = ' / '.join(f'{q:,.0f}' for q in words.quantile([.25, .5, .75]))
-    return {'words, mean': round(float(words.mean()), 1),
-            'words, standard deviation': round(float(words.std(ddof=0)), 1),
-            'words, quartiles': quartiles,
-            'words (min / median / max)': _spread(words), 'characters (min / median / max)': _spread(characters),
-            'groups of equal texts': n_equal, '... with different genres': n_differing}
+    "What would become of the rows if texts were needed, and how long the texts are"
+    cleaned = clean_texts(items)
+    key = cleaned.text.str.casefold().str.findall(r'\w+').str.join(' ')
+    complete = cleaned.text.notna() & (items.genres.map(len) > 0)
+    repeated = complete & key.where(complete).duplicated()
+    left = complete & ~repeated
+    mends = cleaned.mended[left].dropna().str.split('; ').explode()
+    near_empty = mends.str.startswith('near-empty').astype(bool)
+    n_equal, n_differing = _equal_groups(items[complete], key[complete])
+    facts = {'rows': len(items), 'incomplete': int((~complete).sum()),
+             '... no text': int(items.text.isna().sum()),
+             '... binary data, or no word in it': int((items.text.notna() & cleaned.text.isna()).sum()),
+             '... no genre': int((cleaned.text.notna() & ~complete).sum()),
+             'repeated': int(repeated.sum()), 'left': int(left.sum()),
+             '... to be cleaned': int(mends[~near_empty].index.nunique()), 'kinds of mends': _counted(mends[~near_empty]),
+             '... of fewer than 3 words': int(near_empty.sum()),
+             'groups of equal texts': n_equal, '... with different genres': n_differing}
+    why = looks_like_id(items.text)
+    return facts | ({'an id?': why} if why else {}) | _describe_lengths(items)
+
+def _describe_lengths(items):
+    facts = {}
+    for unit, row in describe_lengths(text_lengths(items)).iterrows():
+        quartiles = ' / '.join(f'{row[q]:,.0f}' for q in ('25%', '50%', '75%'))
+        facts |= {f'{unit}, mean': round(float(row['mean']), 1), f'{unit}, standard deviation': round(float(row['std']), 1),
+                  f'{unit}, quartiles': quartiles, f'{unit}, longest': f"{row['max']:,} ({row.longest})"}
+    return facts
+
+def _describe_leakage(items, max_genres=20):
+    "For the most frequent genres: how often their names stand in texts of their own, and of others"
+    frequent = set(genre_counts(items).index[:max_genres])
+    leakage = text_leakage(items.assign(genres=items.genres.map(lambda gs: [g for g in gs if g in frequent])))
+    return {row.Index: f'{row.with_name:,} of {row.items:,} ({row.share:.0%}), of other texts {row.share_of_others:.1%}'
+            for row in leakage.itertuples()}
 
 def describe_items(
     items:pd.DataFrame, # Items
@@ -112,12 +137,15 @@ def describe_items(
     facts['genres'] = _describe_genres(items)
     facts['pictures'] = _describe_pictures(items, _checked_scan(items, scan)) if picture.any() else {'readable': 0}
     if text.any(): facts['texts'] = _describe_texts(items)
+    if (items.genres.map(len).gt(0) & text).any(): facts['texts that name their genre'] = _describe_leakage(items)
     rows = {(about, fact): value for about, part in facts.items() for fact, value in part.items()}
     index = pd.MultiIndex.from_tuples(rows, names=['about', 'fact'])
     return pd.DataFrame({'value': list(rows.values())}, index=index, dtype=object)
 
-# %% ../nbs/10_view_data.ipynb #508ee36a
-def _plain(text): return str(text).replace('$', r'\$') # else matplotlib would read a formula between two of them
+# %% ../nbs/10_view_data.ipynb #6382e83f
+def _plain(text):
+    "`text` without what matplotlib does not draw: half characters, and two dollar signs, which make a formula"
+    return str(text).encode('utf-8', 'replace').decode().replace('$', r'\$')
 
 def _short(name, n=36):
     "A name of at most `n` characters: what is left out stands in the middle, for names often differ at the end"
@@ -261,28 +289,55 @@ def plot_image_sizes(
     ax.set(xlabel='width, pixels', ylabel='height, pixels (the line: as high as wide)')
     return ax
 
-# %% ../nbs/10_view_data.ipynb #e343979f
-def plot_text_lengths(
-    items:pd.DataFrame, # Items
-    ax=None, # Matplotlib axes to draw on
-): # The axes
-    "A histogram of the number of words, with quartiles"
-    check_items(items)
-    words, title = _n_words(items), 'Words a text'
-    if not len(words): return _nothing(ax, title, 'no item has a text')
-    ax = _axes(ax, 7, 3.5)
+# %% ../nbs/10_view_data.ipynb #0778eb00
+def _plot_lengths_by_genre(words, genres, ax, max_genres):
+    "One box a genre: quartiles, 5 % and 95 %, and the longest as a dot"
+    counts = genres.explode().value_counts()
+    shown = counts.sort_index().sort_values(ascending=False, kind='stable').index[:max_genres]
+    values = [words[genres.map(lambda gs, g=g: g in gs)].clip(lower=1).to_numpy() for g in shown]
+    ax = _axes(ax, 7, max(2, 1.2 + .24*len(shown)))
+    ax.boxplot(values, orientation='horizontal', whis=(5, 95), showfliers=False, widths=.6, patch_artist=True,
+               boxprops={'facecolor': '#9ec3e0'}, medianprops={'color': 'black'})
+    ax.plot([v.max() for v in values], range(1, len(shown) + 1), '.', color='.35', label='longest')
+    names = [f'{_short(g, 30)} ({len(v):,})' for g, v in zip(shown, values)]
+    ax.set_yticks(range(1, len(shown) + 1), names, fontsize=8)
+    ax.invert_yaxis()
+    ax.set_ylabel('genre (texts)')
+    ax.legend(loc='lower right', fontsize=8)
+    most = '' if len(shown) == len(counts) else f', the {len(shown)} most frequent of {len(counts)}'
+    ax.set_title(f'Words a text by genre{most}: quartiles, and 5 to 95 %', fontsize=11)
+    return ax
+
+def _plot_length_histogram(words, wide, ax):
     low, middle, high = words.quantile([.25, .5, .75])
-    wide = words.max() > 20*max(middle, 1)
+    ax = _axes(ax, 7, 3.5)
     if wide: bins = np.unique(np.geomspace(max(words.min(), 1), words.max() + 1, 40).round())
     else:
         step = -(-int(words.max() - words.min() + 1)//40)
         bins = np.arange(words.min(), words.max() + 2 + step, step) - .5
     ax.hist(words.clip(lower=1) if wide else words, bins=bins)
-    if wide: ax.set_xscale('log')
     for value, style in [(low, ':'), (middle, '-'), (high, ':')]: ax.axvline(value, color='black', lw=1, ls=style)
-    ax.set(title=f'{title}: median {middle:,.0f}, half of them {low:,.0f} to {high:,.0f}, longest {words.max():,}',
-           xlabel='words' + (' (logarithmic)' if wide else ''), ylabel=f'texts (of {len(words):,})')
+    ax.set_ylabel(f'texts (of {len(words):,})')
+    ax.set_title(f'Words a text: median {middle:,.0f}, half of them {low:,.0f} to {high:,.0f}, longest {words.max():,}')
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return ax
+
+def plot_text_lengths(
+    items:pd.DataFrame, # Items
+    ax=None, # Matplotlib axes to draw on
+    by_genre:bool=False, # One box a genre, most frequent first
+    max_genres:int=30, # Draw the most frequent ones
+): # The axes
+    "A histogram of the number of words, with quartiles; or quartiles for each genre"
+    check_items(items)
+    if not items.text.notna().any(): return _nothing(ax, 'Words a text', 'no item has a text')
+    words = text_lengths(items).words.set_axis(items.index[items.text.notna()])
+    genres = items.genres[items.text.notna()]
+    if by_genre and not genres.map(len).any(): return _nothing(ax, 'Words a text by genre', 'no text has a genre')
+    wide = words.max() > 20*max(words.median(), 1)
+    ax = _plot_lengths_by_genre(words, genres, ax, max_genres) if by_genre else _plot_length_histogram(words, wide, ax)
+    if wide: ax.set_xscale('log')
+    ax.set_xlabel('words' + (' (logarithmic)' if wide else ''))
     return ax
 
 # %% ../nbs/10_view_data.ipynb #a1203ed6

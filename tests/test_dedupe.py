@@ -2,7 +2,7 @@
 import os
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
@@ -128,6 +128,43 @@ def test_groups_are_the_components_in_any_order(rows, random):
     assert group.tolist() == [min(str(j) for j in reach[i]) for i in range(len(rows))]
     shuffled = items.sample(frac=1, random_state=random.randrange(1000))
     assert duplicate_groups(shuffled, group_col='series').sort_index().tolist() == group.tolist()
+
+
+PLOT = 'A retired detective returns to the island where her sister was last seen, and nobody there wants to talk.'
+
+
+def test_near_texts_have_groups_of_their_own_kind():
+    items = make_items(item_id=list('edcba'), text=[PLOT, PLOT + ' Not even her mother.', PLOT.upper(), 'A lone wolf.', None],
+                       genres=['War', 'Pop', 'War', 'War', 'Pop'])
+    found = find_duplicates(items)
+    assert found.groupby('kind', sort=False).item_id.agg(list).to_dict() == {'same text': ['e', 'c'], 'near text': ['e', 'd', 'c']}
+    assert found.groupby('kind').conflict.all().to_dict() == {'near text': True, 'same text': False}
+    assert duplicate_groups(items).tolist() == ['c', 'c', 'c', 'b', 'a']
+    assert duplicate_groups(items, near=False).tolist() == ['c', 'd', 'c', 'b', 'a']
+    assert duplicate_groups(items, min_similarity=1).tolist() == ['c', 'd', 'c', 'b', 'a']
+    same = find_duplicates(items[items.item_id.isin(['e', 'c'])])
+    assert same.kind.unique().tolist() == ['same text']            # equal texts are no near copies besides
+    show_duplicates(items)
+
+
+def test_near_texts_are_shown_from_where_they_part():
+    long = ' '.join(f'word{i}' for i in range(60))
+    items = make_items(item_id=list('abc'), text=[long + ' A happy end.', long + ' A sad end.', long.upper() + ' A sad end.'], genres=['War']*3)
+    show_duplicates(items[:2])
+    near = [ax.texts[0].get_text() for ax in plt.gcf().axes]
+    assert all(text.startswith('… word5') for text in near) and 'happy' in near[0] and 'sad' in near[1]
+    show_duplicates(items[1:], n=1)
+    assert [ax.texts[0].get_text()[:5].lower() for ax in plt.gcf().axes] == ['word0']*2     # they part at once
+    show_duplicates(make_items(text=['Half \ud83d a character', 'half a \ud83d character']))
+    plt.gcf().canvas.draw()
+
+
+def test_pictures_and_texts_chain_into_one_group(world, tmp_path):
+    cover, other = open_image(world.image[0]), open_image(world.image[1])
+    paths = [saved(tmp_path, 'a.png', cover), saved(tmp_path, 'b.jpg', cover, quality=30), saved(tmp_path, 'c.png', other)]
+    items = make_items(image=[*paths, None], text=[None, PLOT, 'Nobody there.', 'And so ' + PLOT])
+    assert find_duplicates(items).kind.tolist() == ['near picture']*2 + ['near text']*2
+    assert duplicate_groups(items).tolist() == ['0', '0', '2', '0']
 
 
 def test_index_of_items_is_kept():

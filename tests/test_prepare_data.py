@@ -15,6 +15,7 @@ from genre_fastai.prepare_data import (check_split, clean_items, fold_items, mer
                                        quarantine_items, roll_up_genres, sample_items, split_items, to_single_label)
 from genre_fastai.sources import read_folder, read_table
 from genre_fastai.synth import made_items
+from genre_fastai.texts import suggest_merges
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +73,7 @@ def test_every_row_is_accounted_for_whatever_the_switches(world, data):
     switches = {'needs': ['any', 'image', 'text', 'both'], 'no_genre': ['drop', 'keep'], 'unreadable': ['drop', 'keep'],
                 'blank': ['drop', 'keep'], 'copies': ['first', 'keep'],
                 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'], 'copy_of': ['both', 'image', 'text'],
-                'near': ['keep', 'first'], 'min_count': [1, 2, 20]}
+                'near': ['keep', 'first'], 'texts': ['clean', 'keep'], 'min_words': [None, 1, 60], 'min_count': [1, 2, 20]}
     rows = data.draw(st.lists(st.integers(0, len(world) - 1), min_size=2, max_size=40, unique=True))
     items = world.iloc[rows].copy()
     untold = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
@@ -171,6 +172,144 @@ def test_table_without_genres_can_be_cleaned_to_predict():
     clean, report = clean_items(items, no_genre='keep')
     assert clean.text.tolist() == ['One', 'Two']
     with pytest.raises(ItemsError, match="column 'genres' is empty in all 3 rows"): clean_items(items)
+
+
+PLOT = 'A retired detective returns to the island where her sister was last seen, and nobody there wants to talk.'
+
+
+def entries(report): return report.frame.groupby(['action', 'reason']).item_id.agg(''.join).to_dict()
+
+
+def test_texts_are_mended_and_counted():
+    items = make_items(item_id=list('abcdefg'), text=[
+        f'<p>{PLOT}</p>', PLOT.replace('nobody', 'the cafÃ©'), f'{PLOT[:50]}... {PLOT[:-9]} about it.', 'Two men', '\u200b ',
+        '\x89PNG\r\x1a\x00\x00\x01\x02\x03 IHDR', None], genres=['War']*7)
+    clean, report = clean_items(items, needs='text')
+    assert is_accounted_for(items, clean, report)
+    assert clean.text.tolist() == [PLOT, PLOT.replace('nobody', 'the café'), PLOT[:-9] + ' about it.']
+    assert entries(report) == {
+        ('changed', 'text: markup removed'): 'a', ('changed', 'text: blanks normalised'): 'a',
+        ('changed', 'text: double encoding mended'): 'b', ('changed', 'text: repeated preview removed'): 'c',
+        ('dropped', 'text of fewer than 3 words'): 'd', ('dropped', 'text without a word'): 'e',
+        ('dropped', 'binary data in place of a text'): 'f', ('dropped', 'no text'): 'g',
+        ('noted', 'near copy of a text'): 'ac'}
+    assert clean_items(items, needs='text', min_words=2)[0].item_id.tolist() == list('abcd')
+    kept, report = clean_items(items, texts='keep', no_genre='keep')
+    assert kept.text.tolist()[:6] == items.text.tolist()[:6] and not (report.frame.action == 'changed').any()
+
+
+def test_a_picture_saves_an_item_without_a_text(world):
+    pictures = world.image[world.planted.isna()].tolist()[:3]
+    items = make_items(item_id=list('abc'), image=pictures, text=['...', '\x01\x02\x03\x04\x05', 'Emma'], genres=['War']*3)
+    clean, report = clean_items(items)
+    assert clean.text.isna().tolist() == [True, True, False] and clean.image.tolist() == pictures
+    assert entries(report) == {('changed', 'text taken away: text without a word'): 'a',
+                               ('changed', 'text taken away: binary data in place of a text'): 'b'}
+    assert clean_items(items, needs='both', min_words=1, min_count=1)[0].item_id.tolist() == ['c']
+
+
+@pytest.mark.parametrize('text', ['😀 👩🏽‍🚀 three words here', 'سلام عليكم يا \u200fصديقي', 'שלום \u202bעולם\u202c טוב', '猫は三匹', 'AT&T, R&B & more'])
+def test_sound_texts_of_every_script_stay(text):
+    clean, report = clean_items(make_items(text=[text, PLOT], genres=['War']*2), needs='text')
+    assert clean.text.tolist() == [text, PLOT] and not len(report.frame)
+
+
+def test_mixed_encodings_and_bytes_become_one():
+    texts = ['the old café of the town', b'the new caf\xe9 of a town', 'our own cafÃ© in a town', b'my last caf\xc3\xa9 in the town']
+    clean, report = clean_items(make_items(text=texts, genres=['War']*4), needs='text')
+    assert clean.text.str.contains('café').all() and report.frame.item_id.tolist() == ['2', '1']
+
+
+def test_a_text_of_10_megabytes_is_cut_and_says_so():
+    items = make_items(item_id=['long', 'short'], text=[' '.join(f'word{i}' for i in range(10**6)), 'Two robots learn to dance in the rain.'], genres=['War']*2)
+    clean, report = clean_items(items, needs='text')
+    assert entries(report)['changed', 'text: cut to 100,000 characters'] == 'long'
+    assert len(items.text[0]) > 10**7 and 99_990 < len(clean.text[0]) <= 100_000
+    assert len(clean_items(items, needs='text', max_chars=60)[0].text[0]) <= 60
+
+
+def test_genres_are_trimmed_and_spellings_offered():
+    items = make_items(item_id=list('abcd'), text=['One', 'Two', 'Three', 'Four'],
+                       genres=[['Sci-Fi', ' Sci-Fi'], ['Sci-Fi'], ['sci-fi'], ['War ', 'Sci  Fi']])
+    clean, report = clean_items(items, min_count=1)
+    assert clean.genres.tolist() == [['Sci-Fi'], ['Sci-Fi'], ['sci-fi'], ['War', 'Sci Fi']]
+    changed, noted = (report.frame[report.frame.action == a] for a in ('changed', 'noted'))
+    assert changed.item_id.tolist() == ['a', 'd'] and changed.reason.unique().tolist() == ['blanks in the name of a genre mended']
+    assert noted.item_id.tolist() == ['c', 'd'] and noted.detail.tolist() == ["'sci-fi' is perhaps 'Sci-Fi'", "'Sci Fi' is perhaps 'Sci-Fi'"]
+    joined = merge_genres(items, suggest_merges(items)['into'].to_dict())
+    assert 'merge_genres' in noted.reason.iloc[0] and not len(clean_items(joined, min_count=1)[1].frame.query('action == "noted"'))
+
+
+def test_names_that_say_nothing_are_noted():
+    items = make_items(item_id=list('abcd'), text=['One', 'Two', 'Three', 'Four'], genres=[['Default'], ['War', 'OTHER '], ['War'], ['Others at Sea']])
+    clean, report = clean_items(items, min_count=1)
+    noted = report.frame[report.frame.action == 'noted']
+    assert len(clean) == 4 and noted.item_id.tolist() == ['a', 'b']
+    offer = noted.reason.iloc[0]
+    assert "merge_genres(items, {'Default': None, 'OTHER': None})" in offer
+    assert genre_counts(merge_genres(clean, {'Default': None, 'OTHER': None})).to_dict() == {'War': 2, 'Others at Sea': 1}
+
+
+def test_blanks_make_no_second_genre():
+    items = make_items(text=['One day', 'one day!', 'Two'], genres=[['War', ' War'], ['Pop'], ['Pop']])
+    assert clean_items(items, min_count=1)[0].text.tolist() == ['Two']          # single-label: copies in conflict are dropped
+
+
+BAD = {'ok1': (PLOT, 'War'), 'ok2': ('Two robots who were built to fight learn to dance in the rain.', 'Pop'), 'empty': ('', 'War'),
+       'blank': (' \u3000\u200b', 'War'), 'long': ('word '*2_100_000, 'Pop'), 'binary': (bytes(range(256))*9, 'War'),
+       'emoji': ('😀 👩🏽\u200d🚀 meets her double at home', 'Sci-Fi'), 'rtl': ('كان ياما كان في قديم الزمان', 'sci-fi'),
+       'he': ('\u202bשלום עולם טוב מאוד\u202c', ' Sci-Fi '), 'twice': ('The cafÃ© opens at dawn', 'sci-fi'),
+       'cp1252': ('The last café closes at dusk'.encode('cp1252'), 'War')}
+
+
+@pytest.mark.parametrize('kind', ['made', 'csv', 'parquet'])
+def test_bad_texts_from_reading_to_splitting(tmp_path, kind):
+    table = pd.DataFrame([(i, text if isinstance(text, bytes) else text.encode(), genre) for i, (text, genre) in BAD.items()],
+                         columns=['id', 'text', 'genre'])
+    if kind == 'made': items = make_items(item_id=list(BAD), text=[t for t, _ in BAD.values()], genres=[g for _, g in BAD.values()])
+    elif kind == 'parquet':
+        table.to_parquet(tmp_path/'bad.parquet')
+        items = read_table(tmp_path/'bad.parquet')
+    else:
+        rows = [','.join([i, '"%s"', genre]).encode() % text.replace(b'"', b'""') for i, text, genre in table.itertuples(index=False)]
+        (tmp_path/'bad.csv').write_bytes(b'\n'.join([b'id,text,genre', *rows]))
+        items = read_table(tmp_path/'bad.csv')
+    clean, report = clean_items(items, needs='text')
+    assert is_accounted_for(items, clean, report) and len(str(report).splitlines()) <= 16
+    reasons = report.frame.groupby('item_id').reason.agg('; '.join)
+    assert 'no text' in reasons['empty'] or 'without a word' in reasons['empty']
+    assert 'without a word' in reasons['blank'] and 'binary data' in reasons['binary']
+    assert 'cut to 100,000' in reasons['long'] and 'merge_genres could join' in reasons['rtl']
+    text = clean.set_index('item_id').text
+    assert text[['emoji', 'rtl', 'he']].tolist() == [BAD[i][0] for i in ['emoji', 'rtl', 'he']]
+    assert (text['twice'], text['cp1252']) == ('The café opens at dawn', 'The last café closes at dusk')
+    assert len(text) == 8 and genre_counts(clean).to_dict() == {'Pop': 2, 'Sci-Fi': 2, 'War': 2, 'sci-fi': 2}
+    check_split(split_items(clean, test=.4, valid=.1))
+
+
+def test_ids_in_place_of_texts(world):
+    ids = make_items(text=[f'tt{i:07d}' for i in range(9)], genres=['War']*9)
+    with pytest.raises(ItemsError, match="column 'text': all 9 values.*That is an id.*text_cols.*texts='keep'"): clean_items(ids, needs='text')
+    clean, report = clean_items(ids)
+    assert len(clean) == 9 and entries(report) == {('noted', 'text looks like an id'): '012345678'}
+    assert len(clean_items(ids, needs='text', texts='keep')[0]) == 9
+
+
+def test_near_texts_never_cross_a_split():
+    texts = [f'{PLOT} Number {i}.' if i < 40 else f'{i} {rng_for(0, i).integers(0, 10**9, 12)}' for i in range(200)]
+    items = make_items(text=texts, genres=[['A'], ['B']]*100)
+    split = split_items(clean_items(items, needs='text')[0], seed=3)
+    assert split.group[:40].nunique() == 1 and split.split[:40].nunique() == 1 and split.group.nunique() == 161
+    assert fold_items(items).fold[:40].nunique() == 1
+    assert split_items(items, near=False).split[:40].nunique() > 1
+    crossing = split.drop(columns='group').assign(split=lambda t: t.split.where(t.index > 0, 'test' if t.split[1] != 'test' else 'train'))
+    with pytest.raises(ItemsError, match='1 of 161 groups of copies cross'): check_split(crossing)
+
+
+def test_near_first_keeps_one_of_each_group(world):
+    items = make_items(item_id=list('abc'), text=[PLOT, PLOT + ' Not even her mother.', 'Two robots learn to dance in the rain.'], genres=['War']*3)
+    clean, report = clean_items(items, near='first')
+    assert clean.item_id.tolist() == ['a', 'c'] and entries(report) == {('dropped', 'near copy of a text'): 'b'}
 
 
 def test_clean_errors():
@@ -424,3 +563,21 @@ def test_book_covers(real):
     assert is_accounted_for(items, clean, report)
     shelves, _ = clean_items(merge_genres(roll_up_genres(clean), min_count=10))
     assert 30 <= len(check_split(split_items(shelves))) <= 120
+
+
+NAMES = ('adult backdrop_path belongs_to_collection budget genres homepage id imdb_id original_language original_title overview '
+         'popularity poster_path production_companies production_countries release_date revenue runtime spoken_languages status '
+         'tagline title video vote_average vote_count').split()
+
+
+@pytest.mark.parametrize('name, n_in, options', [
+    ('tmdb_5000_movies', 4803, {}), ('imdb_four_genre_plots', 1000, {}),
+    ('tmdb_movies_3700_headerless', 3700, {'names': NAMES}), ('books_all_dirty', 1000, {})])
+def test_synopses(real, name, n_in, options):
+    items = read_table(real/'synopses'/f'{name}.csv', **options)
+    clean, report = clean_items(items, needs='text', min_count=5)
+    assert len(items) == n_in and is_accounted_for(items, clean, report) and len(clean) > .9*n_in
+    split = split_items(clean)
+    check_split(split)
+    assert split.groupby('group').split.nunique().max() == 1
+    check_split(fold_items(clean).assign(split='train'))

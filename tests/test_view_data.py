@@ -1,5 +1,6 @@
 "Looking at data: tables and plots for tables of every shape"
 import os
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -66,11 +67,45 @@ def test_facts_about_texts_and_genres():
     about = describe_items(items).value
     assert about['genres', 'task'] == 'multi-label' and about['genres', 'items without genre'] == 1
     assert about['genres', 'genres an item, mean'] == 1.25 and about['genres', 'genres with fewer than 10 items'] == 3
-    assert about['texts', 'words (min / median / max)'] == '0 / 1 / 3' and about['texts', 'words, mean'] == 1.2
-    assert about['texts', 'words, standard deviation'] == pytest.approx(np.std([3, 1, 1, 0]), abs=.05)
+    assert about['texts', 'words, quartiles'] == '1 / 1 / 2' and about['texts', 'words, mean'] == 1.2
+    assert about['texts', 'words, longest'] == '3 (0)' and about['texts', 'characters, longest'] == '13 (0)'
+    assert about['texts', 'words, standard deviation'] == pytest.approx(np.std([3, 1, 1, 0], ddof=1), abs=.05)
     assert (about['texts', 'groups of equal texts'], about['texts', '... with different genres']) == (1, 1)
     assert about['items', 'mended while reading'] == 'id repeated 2, double encoding 1'
     assert about['items', 'with neither'] == 1 and about['pictures', 'readable'] == 0
+
+
+def test_every_row_of_texts_is_in_one_heap():
+    plot = 'A retired detective returns to the island.'
+    items = make_items(item_id=list('abcdefgh'),
+                       text=[plot, f'<p>{plot.upper()}</p>', None, ' ', '\x01\x02\x03\x04 x', 'Unknown', 'No genre &amp; a plot', 'A &amp; B went home'],
+                       genres=['War', 'Pop', 'War', 'War', 'War', 'War', None, 'Pop']).set_index(pd.Index([7]*8))
+    texts = describe_items(items).value['texts']
+    assert {k: texts[k] for k in ('rows', 'incomplete', 'repeated', 'left')} == {'rows': 8, 'incomplete': 4, 'repeated': 1, 'left': 3}
+    assert [texts[f'... {k}'] for k in ('no text', 'binary data, or no word in it', 'no genre')] == [1, 2, 1]
+    assert (texts['... to be cleaned'], texts['kinds of mends']) == (1, 'HTML entities replaced 1')
+    assert texts['... of fewer than 3 words'] == 1 and texts['... with different genres'] == 1
+    assert texts['characters, longest'] == '49 (b)'
+
+
+def test_half_characters_and_long_texts_are_measured_and_drawn():
+    items = make_items(item_id=list('abc'), text=['half \ud83d a caf\udce9', 'word '*2_100_000, '😀 سلام'], genres=['War', 'War', 'Pop $ $'])
+    texts = describe_items(items).value['texts']
+    assert texts['words, longest'] == '2,100,000 (b)' and 'cut to 100,000 characters 1' in texts['kinds of mends']
+    assert plot_text_lengths(items, by_genre=True).get_xscale() == 'log' and plot_text_lengths(items).patches
+    show_items(items)
+    plt.gcf().canvas.draw()
+
+
+def test_genres_that_are_named_and_ids_for_texts():
+    items = make_items(text=['A war story', 'Two wars', 'A song', 'A war song', None], genres=['War', 'War', 'War', 'Pop', 'Pop'])
+    named = describe_items(items).value['texts that name their genre']
+    assert named.to_dict() == {'War': '2 of 3 (67%), of other texts 100.0%', 'Pop': '0 of 1 (0%), of other texts 0.0%'}
+    assert 'texts that name their genre' not in describe_items(items[4:]).value
+    ids = make_items(text=[f'tt{i:07d}' for i in range(9)], genres=['War']*9)
+    assert 'name another column with text_cols' in describe_items(ids).value['texts', 'an id?']
+    many = make_items(text=[f'A genre {i}' for i in range(60)], genres=[f'genre {i}' for i in range(60)])
+    assert len(describe_items(many).value['texts that name their genre']) == 20
 
 
 @pytest.mark.parametrize('items', [
@@ -82,7 +117,7 @@ def test_facts_about_texts_and_genres():
     pytest.param(make_items(text=['', ' '], genres=[['War', 'Pop'], ['War']]), id='empty text')])
 def test_nothing_crashes_on_what_is_missing(items, capsys):
     assert len(describe_items(items))
-    for plot in PLOTS:
+    for plot in [*PLOTS, partial(plot_text_lengths, by_genre=True)]:
         ax = plot(items)
         assert ax.get_title()
         ax.figure.canvas.draw()
@@ -145,6 +180,18 @@ def test_histogram_counts_every_text():
     for lengths in ([1, 1, 2, 3], list(range(500)), [1]*50 + [20_000], [0, 0, 5], [7]):
         ax = plot_text_lengths(make_items(text=['w '*n for n in lengths]))
         assert sum(bar.get_height() for bar in ax.patches) == len(lengths)
+
+
+def test_a_box_for_each_genre():
+    items = make_items(text=['w '*n for n in [1, 2, 3, 90, 5]] + [None], genres=[['A'], ['A', 'B'], ['B'], ['B'], [], ['C']])
+    ax = plot_text_lengths(items, by_genre=True)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ['B (3)', 'A (2)']
+    assert ax.get_xscale() == 'log' and [line.get_xdata().tolist() for line in ax.lines][-1] == [90, 2]
+    names = [f'Historical and Contemporary Fiction of the Nineteenth Century, part {i}' for i in range(35)]
+    ax = plot_text_lengths(make_items(text=['w w']*70, genres=names*2), by_genre=True)
+    ax.figure.canvas.draw()
+    assert len(ax.get_yticklabels()) == 30 and '30 most frequent of 35' in ax.get_title()
+    assert not overlaps(ax.get_yticklabels(), ax.figure.canvas.get_renderer())
 
 
 def test_show_items_with_several_pictures_a_genre(covers):
