@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'DIGEST', 'sentence_folder', 'TextWeights', 'resolve_text_weights', 'text_tokenizer', 'TextBody',
-           'load_text_body', 'text_body_network', 'tiny_text_encoder']
+           'load_text_body', 'tiny_text_encoder', 'text_body_network']
 
 # %% ../nbs/25_text_bodies.ipynb #7ffbbd3f
 import contextlib, hashlib, importlib.util, os, socket
@@ -260,20 +260,6 @@ def _from_config(transformers, folder):
                            'Give the folder of a whole encoder.') from e
     return transformers.AutoModel.from_config(config, dtype=torch.float32)
 
-# %% ../nbs/25_text_bodies.ipynb #2de6ba0b
-def text_body_network(
-    config:dict, # Of transformers, `model_type` among its keys
-    tokenizer:str, # As `to_str` of the library tokenizers gives it
-    found:TextWeights, # What will be in it
-)->TextBody: # In evaluation mode, float32; its weights are random until `load_state_dict`
-    "The architecture that `config` describes"
-    transformers = _transformers()
-    from tokenizers import Tokenizer
-    with _quiet(transformers), torch.random.fork_rng(devices=[]):
-        model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config), dtype=torch.float32)
-    if getattr(model, 'pooler', None) is not None: model.pooler = None
-    return TextBody(model.eval(), Tokenizer.from_str(tokenizer), found)
-
 # %% ../nbs/25_text_bodies.ipynb #bfa4fcea
 def tiny_text_encoder(
     folder, # Where its files go
@@ -302,3 +288,17 @@ def tiny_text_encoder(
 def _bert_marks(tokenizer):
     from tokenizers.processors import BertProcessing
     return BertProcessing(*((mark, tokenizer.token_to_id(mark)) for mark in ('[SEP]', '[CLS]')))
+
+# %% ../nbs/25_text_bodies.ipynb #2de6ba0b
+def text_body_network(
+    config:dict, # Of transformers, `model_type` among its keys
+    tokenizer:str, # As `to_str` of the library tokenizers gives it
+    found:TextWeights, # What will be in it
+)->TextBody: # In evaluation mode, float32; its weights are random until `load_state_dict`
+    "The architecture that `config` describes"
+    transformers = _transformers()
+    from tokenizers import Tokenizer
+    with _quiet(transformers), torch.random.fork_rng(devices=[]):
+        model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config), dtype=torch.float32)
+    if getattr(model, 'pooler', None) is not None: model.pooler = None
+    return TextBody(model.eval(), Tokenizer.from_str(tokenizer), found)
