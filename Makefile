@@ -38,6 +38,7 @@ readme: $(READY) ## README.md from nbs/index.ipynb
 bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
 	[ ! -d '$(DATA)/posters' ] || $(BIN)/python scripts/speed.py --data '$(DATA)' --out runs/bench/speed --overwrite
+	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python scripts/synopses.py --data '$(DATA)' --out runs/bench/synopses --overwrite
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 	$(BIN)/python scripts/scale.py
