@@ -42,6 +42,7 @@ bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 	$(BIN)/python scripts/scale.py
+	$(BIN)/python scripts/scale.py --texts
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis
