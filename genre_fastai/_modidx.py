@@ -271,7 +271,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'genre_fastai.dedupe._labels': ('dedupe.html#_labels', 'genre_fastai/dedupe.py'),
                                      'genre_fastai.dedupe._near_labels': ('dedupe.html#_near_labels', 'genre_fastai/dedupe.py'),
                                      'genre_fastai.dedupe._near_pairs': ('dedupe.html#_near_pairs', 'genre_fastai/dedupe.py'),
-                                     'genre_fastai.dedupe._plain': ('dedupe.html#_plain', 'genre_fastai/dedupe.py'),
                                      'genre_fastai.dedupe._scan_for': ('dedupe.html#_scan_for', 'genre_fastai/dedupe.py'),
                                      'genre_fastai.dedupe.duplicate_groups': ('dedupe.html#duplicate_groups', 'genre_fastai/dedupe.py'),
                                      'genre_fastai.dedupe.find_duplicates': ('dedupe.html#find_duplicates', 'genre_fastai/dedupe.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['near_hashes', 'text_key', 'find_duplicates', 'show_duplicates', 'duplicate_groups']
 
-# %% ../nbs/12_dedupe.ipynb #80618173
+# %% ../nbs/12_dedupe.ipynb #5d893b3c
 import itertools, os, re, textwrap, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from .core import DiskCache, ItemsError, cache_folder, check_items, nearest, progress, some
 from .images import ImageError, open_image, perceptual_hash, scan_images
 from .texts import text_clusters
+from .view_data import _plain
 
 # %% ../nbs/12_dedupe.ipynb #de376114
 def near_hashes(
@@ -119,7 +120,7 @@ def _labels(items, near, max_distance, min_similarity, scan):
         if near: labels['near text'] = text_clusters(items, min_similarity)
     return {kind: pd.Series(values.to_numpy(dtype=object), index=items.index) for kind, values in labels.items()}
 
-# %% ../nbs/12_dedupe.ipynb #e59eb978
+# %% ../nbs/12_dedupe.ipynb #1c97ce5f
 _EXACT = {'near picture': 'exact picture', 'near text': 'same text'}
 
 def find_duplicates(
@@ -128,7 +129,7 @@ def find_duplicates(
     max_distance:int=10, # Bits of the perceptual hash in which near copies of a picture may differ
     min_similarity:float=.8, # Share of pairs of words that near texts have in common, .2 to 1
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
-)->pd.DataFrame: # A row a copy: kind ('exact' or 'near picture', 'same' or 'near text'), group, item_id, genres, conflict
+)->pd.DataFrame: # A row a copy: kind (exact or near picture, same or near text), group, item_id, genres, conflict
     "All items that have a copy, by kind of copy; a group is named after its smallest item_id"
     check_items(items)
     tables = []
@@ -146,11 +147,7 @@ def find_duplicates(
     columns = ['kind', 'group', 'item_id', 'genres', 'conflict']
     return pd.concat(tables)[columns].reset_index(drop=True) if tables else pd.DataFrame(columns=columns)
 
-# %% ../nbs/12_dedupe.ipynb #4bb96c7f
-def _plain(text):
-    "`text` without what matplotlib does not draw: half characters, and two dollar signs, which make a formula"
-    return text.encode('utf-8', 'replace').decode().replace('$', r'\$')
-
+# %% ../nbs/12_dedupe.ipynb #8664d879
 def _excerpts(texts):
     "The beginnings of `texts`; where they begin alike, from a few words before they part"
     n_alike = len(os.path.commonprefix(texts))

@@ -26,7 +26,7 @@ def _drop(items, bad, reason, report, detail=None):
     report.add(items.item_id[bad], 'dropped', reason, None if detail is None else detail[items.index[bad]])
     return items[~bad]
 
-# %% ../nbs/20_prepare_data.ipynb #7c99a447
+# %% ../nbs/20_prepare_data.ipynb #796cf1a3
 def _note_mends(items, report):
     for i, mended in items.set_index('item_id').mended.dropna().items():
         for mend in str(mended).split('; '): report.add([i], 'noted', f'mended when read: {mend}')
@@ -35,7 +35,8 @@ def _mend_genres(items, report):
     "Items whose genres have no needless blanks"
     genres = items.genres.map(lambda gs: list(dict.fromkeys(' '.join(g.split()) for g in gs)))
     changed = genres != items.genres
-    report.add(items.item_id[changed], 'changed', 'blanks in the name of a genre mended', genres[changed].map(', '.join))
+    detail = genres[changed].map(', '.join)
+    report.add(items.item_id[changed], 'changed', 'blanks in the name of a genre mended', detail)
     return items.assign(genres=genres)
 
 def _offer_merges(items, report):
@@ -47,7 +48,8 @@ def _offer_merges(items, report):
     reason = f'genre in another spelling; merge_genres could join {examples}, see suggest_merges'
     report.add(items.item_id[detail != ''], 'noted', reason, detail[detail != ''])
 
-_SAYS_NOTHING = {'default', 'add a comment', 'other', 'others', 'misc', 'miscellaneous', 'uncategorised', 'uncategorized'}
+_SAYS_NOTHING = {'default', 'add a comment', 'other', 'others', 'misc', 'miscellaneous', 'uncategorised',
+                 'uncategorized'}
 
 def _offer_removals(items, report):
     "Enter the items that carry a genre whose name says nothing"
@@ -56,7 +58,7 @@ def _offer_removals(items, report):
     reason = f'genre that is perhaps none; merge_genres(items, {dict.fromkeys(names)}) would take it away'
     report.add(items.item_id[carries], 'noted', reason)
 
-# %% ../nbs/20_prepare_data.ipynb #2fe7daeb
+# %% ../nbs/20_prepare_data.ipynb #329c8cba
 _NEEDS = {'any': 'picture or text', 'image': 'picture', 'text': 'text', 'both': 'picture and text'}
 
 def _lacks(items, needs):
@@ -87,7 +89,8 @@ _NO_TEXT = {'binary data': 'binary data in place of a text', 'text without': 'te
 def _check_text(items, needs, report):
     "Raise, or enter where the texts are not needed, that they are ids"
     why = looks_like_id(items.text)
-    if why and needs in ('text', 'both'): raise ItemsError(f"column 'text': {why} To take it as it is, pass texts='keep'.")
+    if why and needs in ('text', 'both'):
+        raise ItemsError(f"column 'text': {why} To take it as it is, pass texts='keep'.")
     if why: report.add(items.item_id[items.text.notna()], 'noted', 'text looks like an id', why)
 
 def _clean_texts(items, min_words, max_chars, needs, report):

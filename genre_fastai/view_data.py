@@ -41,7 +41,7 @@ def read_items(
     raise ItemsError(f'no folder or table {str(path)!r}.{nearest(path.name, beside)} '
                      'Give an existing path, or None for the made world.')
 
-# %% ../nbs/10_view_data.ipynb #2b825aad
+# %% ../nbs/10_view_data.ipynb #087d654d
 def _counted(values):
     "The distinct values, each with its count, most frequent first"
     counts = pd.Series(list(values), dtype=object).value_counts()
@@ -102,7 +102,8 @@ def _describe_texts(items):
              '... binary data, or no word in it': int((items.text.notna() & cleaned.text.isna()).sum()),
              '... no genre': int((cleaned.text.notna() & ~complete).sum()),
              'repeated': int(repeated.sum()), 'left': int(left.sum()),
-             '... to be cleaned': int(mends[~near_empty].index.nunique()), 'kinds of mends': _counted(mends[~near_empty]),
+             '... to be cleaned': int(mends[~near_empty].index.nunique()),
+             'kinds of mends': _counted(mends[~near_empty]),
              '... of fewer than 3 words': int(near_empty.sum()),
              'groups of equal texts': n_equal, '... with different genres': n_differing}
     why = looks_like_id(items.text)
@@ -112,7 +113,8 @@ def _describe_lengths(items):
     facts = {}
     for unit, row in describe_lengths(text_lengths(items)).iterrows():
         quartiles = ' / '.join(f'{row[q]:,.0f}' for q in ('25%', '50%', '75%'))
-        facts |= {f'{unit}, mean': round(float(row['mean']), 1), f'{unit}, standard deviation': round(float(row['std']), 1),
+        facts |= {f'{unit}, mean': round(float(row['mean']), 1),
+                  f'{unit}, standard deviation': round(float(row['std']), 1),
                   f'{unit}, quartiles': quartiles, f'{unit}, longest': f"{row['max']:,} ({row.longest})"}
     return facts
 
