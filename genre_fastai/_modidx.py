@@ -407,6 +407,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'genre_fastai/fine_tune.py'),
                                         'genre_fastai.fine_tune._facts': ('fine_tune.html#_facts', 'genre_fastai/fine_tune.py'),
                                         'genre_fastai.fine_tune._fit_stage': ('fine_tune.html#_fit_stage', 'genre_fastai/fine_tune.py'),
+                                        'genre_fastai.fine_tune._head_probabilities': ( 'fine_tune.html#_head_probabilities',
+                                                                                        'genre_fastai/fine_tune.py'),
                                         'genre_fastai.fine_tune._is_pretrained': ( 'fine_tune.html#_is_pretrained',
                                                                                    'genre_fastai/fine_tune.py'),
                                         'genre_fastai.fine_tune._last_fit': ('fine_tune.html#_last_fit', 'genre_fastai/fine_tune.py'),

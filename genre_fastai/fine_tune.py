@@ -381,12 +381,26 @@ def _network_part(learn):
     reader = text_reader(learn.dls)
     return Part('text', [], TextNetwork(model, reader.max_length, reader.stride, reader.max_windows, multilabel))
 
-# %% ../nbs/50_fine_tune.ipynb #2cdc6002
+# %% ../nbs/50_fine_tune.ipynb #27c83b31
+def _head_probabilities(learn, rows):
+    "As `predict_items`, from the remembered vectors of windows"
+    head, vectors, parts = learn.model.head.eval(), _window_vectors(learn, rows), []
+    for start in range(0, len(vectors), 256):
+        part = vectors[start:start+256]
+        counts = torch.tensor([len(v) for v in part], device=learn.dls.device)
+        with torch.inference_mode(): parts.append(head(pad_sequence(part, batch_first=True).to(learn.dls.device), counts))
+    logits = torch.cat(parts).cpu()
+    return (logits.sigmoid() if has_several(learn.dls) else logits.softmax(1)).numpy()
+
 def learner_probabilities(
     learn:Learner, # Fitted on the train rows of `items`
     items:pd.DataFrame, # Items with a split
+    remember:bool=False, # Texts: keep the vectors of windows on disk, so that other heads on this body need not read again
 )->dict: # {'valid': (n, n_genres), 'test': (n, n_genres)} probabilities
     "A learner's predictions for the valid and the test rows, as `score_models` takes them"
-    check_items(items, needs=(input_column(learn.dls), 'genres', 'split'))
+    column = input_column(learn.dls)
+    check_items(items, needs=(column, 'genres', 'split'))
+    if remember and column != 'text': raise ValueError('remember is for texts; these are pictures. Set it to False.')
+    predict = _head_probabilities if remember else predict_items
     parts = {split: items[items.split == split] for split in ('valid', 'test')}
-    return {split: predict_items(learn, rows) for split, rows in parts.items() if len(rows)}
+    return {split: predict(learn, rows) for split, rows in parts.items() if len(rows)}

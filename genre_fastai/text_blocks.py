@@ -21,7 +21,7 @@ from .core import genre_vocab, is_multilabel
 from .text_bodies import PACKAGE, TextWeights, resolve_text_weights, text_tokenizer
 from .texts import text_windows
 
-# %% ../nbs/43_text_blocks.ipynb #ba87ccbb
+# %% ../nbs/43_text_blocks.ipynb #a0ed5447
 class TensorWindows(TensorBase):
     "Token ids of the windows of an item, (n_windows, length), or of a batch, (n, n_windows, length); -1: nothing"
 
@@ -35,7 +35,7 @@ class ReadWindows(Transform):
         max_windows:int=None, # Read so many windows from the beginning of a text; None: all
     ):
         self.found, self.tokenizer, self.known = found, text_tokenizer(found), {}
-        self.max_length, self.stride, self.max_windows = max_length, stride, max_windows
+        self.max_length, self.stride, self.max_windows, self.told = max_length, stride, max_windows, False
 
     def windows(self,
         texts, # A list of texts
@@ -44,7 +44,8 @@ class ReadWindows(Transform):
         more = self.max_windows and self.max_windows + 1   # one more than is kept tells which texts were cut
         cut = text_windows(list(texts), self.tokenizer, self.max_length, self.stride, more)
         n_long = sum(len(of_text) > self.max_windows for of_text in cut) if more else 0
-        if n_long:
+        if n_long and not (self.told and len(cut) == 1):    # texts that come one by one are spoken of once
+            self.told = len(cut) == 1
             warnings.warn(f'{n_long} of {len(cut)} texts have more than {self.max_windows} windows; what comes after '
                           'them is not read. Pass a larger max_windows to read more.', stacklevel=3)
         return [_as_table([w.ids for w in of_text[:self.max_windows]]) for of_text in cut]

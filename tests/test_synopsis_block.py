@@ -1,5 +1,5 @@
 "Synopses through fastai: windows, batches of like length, every verb of a Learner, stages with resume, odd texts"
-import random
+import random, warnings
 
 import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, Learner, CrossEntropyLossFlat
@@ -263,6 +263,29 @@ def test_vectors_are_remembered_until_the_body_changes(items, loaders, monkeypat
     with torch.no_grad(): next(learn.model.body.parameters()).add_(1.)
     head_learner(learn)
     assert len(DiskCache(cache_folder()/'vectors.sqlite')) == 2*n
+
+
+@pytest.mark.parametrize('pooling', POOLINGS)
+def test_remembered_vectors_predict_as_the_model_does(pooling, items, several, loaders, monkeypatch):
+    for rows in (items, several):
+        learn = genre_learner(loaders(rows), pooling=pooling)
+        learn.model.fast = False
+        theirs = learner_probabilities(learn, rows)
+        mine = learner_probabilities(learn, rows, remember=True)
+        assert all(np.allclose(mine[s], theirs[s], atol=1e-5) and mine[s].shape == theirs[s].shape for s in ('valid', 'test'))
+        with monkeypatch.context() as m:
+            m.setattr(type(learn.model.body), 'read', lambda self, ids: pytest.fail('read again'))
+            again = learner_probabilities(learn, rows, remember=True)
+        assert np.array_equal(again['test'], mine['test'])
+
+
+def test_texts_that_are_cut_are_spoken_of_once(items, loaders):
+    with pytest.warns(UserWarning, match='of 72 texts have more than 1 windows'): dls = loaders(items, max_windows=1)
+    learn = genre_learner(dls)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        predict_items(learn, items[items.split == 'test'])
+    assert sum('1 of 1 texts have more than 1 windows' in str(w.message) for w in seen) == 1
 
 
 STAGES = dict(head_epochs=2, top_epochs=2, all_epochs=2, patience=9)
