@@ -27,7 +27,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #23409f7f
+# %% ../nbs/72_estimator.ipynb #3c0a038d
 PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
     'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
@@ -49,7 +49,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         preset:str='fast', # A key of `PRESETS`
         seed:int=0, # For whatever draws
         encoder=None, # Instead of the preset's body: 'colours', a timm name, a `Body`, an encoder, or a list of these
-        text_encoder=None, # Instead of the packaged one: 'words' (none), a folder, a name on the hub, or a `SentenceEncoder`
+        text_encoder=None, # Instead of the packaged one: 'words' (none), a folder, a hub name, or a `SentenceEncoder`
         reads=None, # 'image' or 'text', to leave the other aside; None: what the items have
         text_cols=None, # Columns that are joined and read instead of `text`; the leaderboard shows each alone
     ):
@@ -90,7 +90,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         y=None, # Not used: labels are in the items
         use_split:bool=True, # Fit on rows whose split is 'train', where the items have a split
     ):
-        "Fit on the train rows (all, where there is no split); thresholds come from left-out predictions and the valid rows"
+        "Fit on the train rows (all, where there is no split); thresholds come from left-out predictions and valid rows"
         check_items(items, needs='genres')
         items, seen = self._joined(items), row_fingerprints(items)
         split = items.split.notna().any() and use_split
@@ -128,7 +128,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
 
     def _fit_part(self, column, rows):
         targets = genre_targets(rows, list(self.classes_), self.multilabel_)
-        if column == 'text': return Part('text', [], TextRidge(self._sentence_encoder()).fit(text_array(rows.text), targets))
+        if column == 'text':
+            return Part('text', [], TextRidge(self._sentence_encoder()).fit(text_array(rows.text), targets))
         encoders = self._picture_encoders()
         parts = [embed_items(rows, e) for e in encoders]
         blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
@@ -156,7 +157,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
             p = np.clip(w*spread[0] + (1 - w)*spread[1], 1e-6, 1 - 1e-6)[both]
             return -(y[both]*np.log(p) + (1 - y[both])*np.log(1 - p)*self.multilabel_).mean()
         w = minimize_scalar(loss, bounds=(0, 1), method='bounded').x if both.any() else .5
-        self.parts_ = [part._replace(weight=weight) for part, weight in zip(self.parts_, (max(w, .01), max(1 - w, .01)))]
+        image, text = self.parts_
+        self.parts_ = [image._replace(weight=max(w, .01)), text._replace(weight=max(1 - w, .01))]
 
     def _tuned(self, rows, valid):
         if not self.multilabel_: return None
@@ -194,8 +196,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         items = self._joined(check_items(items))
         if len(self.parts_) == 1: check_items(items, needs=self.parts_[0].reads, every=True)
         if not len(items): return np.zeros((0, len(self.classes_)), np.float32)
-        return self._proba(items) if self.bundle_ is None else predict_batch(self.bundle_, **{
-            {'image': 'images', 'text': 'texts'}[p.reads]: items[p.reads].where(items[p.reads].notna(), None) for p in self.parts_})
+        if self.bundle_ is None: return self._proba(items)
+        given = {part.reads: items[part.reads].where(items[part.reads].notna(), None) for part in self.parts_}
+        return predict_batch(self.bundle_, given.get('image'), given.get('text'))
 
     def predict(self,
         items:pd.DataFrame=None, # Items with what was fitted on; or:
@@ -237,7 +240,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Score on the test rows (all, where there is no split)"
         rows = self._judged(items, allow_seen)
         y = genre_matrix(rows, list(self.classes_))
-        return genre_scores(y, self.predict_proba(rows), self.multilabel_, self.thresholds_)['map' if self.multilabel_ else 'accuracy']
+        scores = genre_scores(y, self.predict_proba(rows), self.multilabel_, self.thresholds_)
+        return scores['map' if self.multilabel_ else 'accuracy']
 
     def report(self,
         items:pd.DataFrame, # Items with genres, and pictures or texts
@@ -248,13 +252,14 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         y, vocab = genre_matrix(rows, list(self.classes_)), list(self.classes_)
         p = self.predict_proba(rows)
         metric = 'map' if self.multilabel_ else 'accuracy'
-        self.scores_ = {metric: str(bootstrap_interval(metric, y, p, self.multilabel_, thresholds=self.thresholds_)), 'n': len(rows)}
+        score = bootstrap_interval(metric, y, p, self.multilabel_, thresholds=self.thresholds_)
+        self.scores_ = {metric: str(score), 'n': len(rows)}
         return format_scores(genre_report(y, p, vocab, self.multilabel_, self.thresholds_))
 
     def leaderboard(self,
         items:pd.DataFrame, # The items of `fit`, with their split
     )->pd.DataFrame: # A row a model, with 95 % intervals
-        "Chance, majority, simple models, what each part and each text column reaches alone, and this classifier; on the same test rows"
+        "Chance, majority, simple models, each part and each text column alone, and this classifier, on the same test rows"
         self._judged(items, allow_seen=False)
         if not items.split.eq('train').any(): raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
         joined = self._joined(items)
@@ -312,7 +317,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "The kind of model, in a few words"
         of = {'image': lambda p: ' and '.join(e.name for e in p.encoders),
               'text': lambda p: 'words and letters' + (' and sentence vectors' if p.model.share_ else '')}
-        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {"pictures" if p.reads == "image" else "texts"}' for p in self.parts_)
+        what = {'image': 'pictures', 'text': 'texts'}
+        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {what[p.reads]}' for p in self.parts_)
 
     @classmethod
     def load(cls,
