@@ -6,7 +6,7 @@
 __all__ = ['FIGURES', 'peak_memory', 'count_parameters', 'BaselineModel', 'LearnerModel', 'measure_model', 'compare',
            'format_comparison', 'plot_compare']
 
-# %% ../nbs/60_compare.ipynb #9c2bd037
+# %% ../nbs/60_compare.ipynb #e640a552
 import contextlib, inspect, os, pickle, re, shutil, subprocess, sys, tempfile, threading, time, traceback, warnings
 from pathlib import Path
 from unittest import mock
@@ -20,7 +20,7 @@ from .baseline_knn import baseline_models, genre_proba, genre_targets, score_mod
 from .blocks import cover_block
 from .checkpoints import RunError, load_checkpoint, locked, save_checkpoint
 from .core import (ItemsError, atomic_path, check_items, genre_matrix, genre_vocab, is_multilabel, progress,
-                               some, stable_hash, start_run)
+                               stable_hash, start_run)
 from .embed import embed_items, make_encoder
 from .fine_tune import _read_facts
 from .learner import genre_learner, predict_items
@@ -236,7 +236,7 @@ def _run_pair(path, *job):
         elif error.exists(): return ' '.join(error.read_text(encoding='utf-8').split())[:300]
         else: return f'its process ended with code {code}' + (', killed from outside: for want of memory?' if code == -9 else '')
 
-# %% ../nbs/60_compare.ipynb #60c72016
+# %% ../nbs/60_compare.ipynb #6714b525
 def _check_models(models):
     "Copies, which hold nothing that was fitted"
     if not models: raise ValueError('no models to compare. Pass a dict of name -> candidate, e.g. BaselineModel().')
@@ -329,8 +329,8 @@ def compare(
             error = _run_pair(paths[name, seed], models[name], items, seed)
             if error: errors[name] = f'seed {seed}: {error}'
         results = _finished(paths)
-        said = f'{len(errors)} of {len(models)} models failed: {some(f"{n} ({e})" for n, e in errors.items())}. ' + (
-            f'Each has a .log in {str(folder)!r}; the same call tries them again.')
+        said = f'{len(errors)} of {len(models)} models failed: {"; ".join(f"{n}, {e}" for n, e in errors.items())}. ' + (
+            f'Each has a .log in folder {folder.name!r}; the same call tries them again.')
         if not results: raise RunError(said)
         pairs, table = _compared(items, results, **kwargs)
         table = table.reindex(list(models))
