@@ -5,7 +5,7 @@ READY := .venv/installed
 DATA ?= $(GENRE_FASTAI_REAL_DATA)
 export MPLBACKEND ?= Agg
 
-.PHONY: help setup demo test notebooks export readme bench scale clean
+.PHONY: help setup demo test notebooks export readme bench peers scale clean
 
 help:            ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
@@ -39,6 +39,10 @@ bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
 	[ ! -d '$(DATA)/posters' ] || $(BIN)/python scripts/speed.py --data '$(DATA)' --out runs/bench/speed --overwrite
 	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python scripts/synopses.py --data '$(DATA)' --out runs/bench/synopses --overwrite
+
+peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<folder>
+	$(BIN)/python -m pip install --quiet -e '.[peers]'
+	$(BIN)/python scripts/peers.py --data '$(DATA)'
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 	$(BIN)/python scripts/scale.py
