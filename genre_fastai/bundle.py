@@ -90,7 +90,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #134b37bf
+# %% ../nbs/48_bundle.ipynb #e8e85567
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -122,7 +122,7 @@ def _as_text(array): return array.tobytes().decode('utf-8', 'surrogatepass')
 
 def _text_body_state(body):
     "Facts of a text body, and its tokenizer as an array"
-    weights = {k: v for k, v in vars(body.weights).items() if k != 'folder'}
+    weights = {k: v for k, v in vars(body.weights).items() if k != 'folder'} | {'arch': Path(body.weights.arch).name}
     facts = {'config': json.loads(body.model.config.to_json_string()), 'weights': weights}
     return facts, {'tokenizer': _as_bytes(body.tokenizer.to_str())}
 
@@ -237,7 +237,7 @@ class Part(NamedTuple):
     model:object # To probabilities of genres, from vectors or from texts
     weight:float=1. # In the mean over parts
 
-# %% ../nbs/48_bundle.ipynb #847add51
+# %% ../nbs/48_bundle.ipynb #a097dbc1
 FORMAT = 3 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
@@ -300,8 +300,11 @@ class Bundle:
         self.folder = Path(folder)
         self.config = _read_config(self.folder)
         arrays = _read_arrays(self.folder, self.config)
-        self.vocab, self.thresholds = self.config['vocab'], self.config['thresholds']
-        self.parts = [_part_from_state(p, _part(arrays, f'part{i}.')) for i, p in enumerate(self.config['parts'])]
+        self.vocab, self.thresholds = self.config['vocab'], self.config.get('thresholds')
+        try: self.parts = [_part_from_state(p, _part(arrays, f'part{i}.')) for i, p in enumerate(self.config['parts'])]
+        except (KeyError, TypeError, ValueError, RuntimeError) as e:
+            why = ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
+            raise BundleError(f'{str(self.folder)!r}: facts and numbers do not fit together ({why}). Copy the bundle anew.') from e
         self.lock = threading.Lock()
 
     def __reduce__(self): return Bundle, (self.folder,)  # another process reads the folder anew
@@ -326,18 +329,21 @@ def _read_config(folder):
 def _read_arrays(folder, config):
     path = folder/'model.safetensors'
     if not path.is_file(): raise BundleError(f'{str(path)!r} is missing. Copy the bundle anew.')
-    if _digest(path) != config['sha256']['model.safetensors']:
+    if _digest(path) != config.get('sha256', {}).get('model.safetensors'):
         raise BundleError(f'{str(path)!r} is not the file that was saved: its SHA-256 differs. Copy the bundle anew.')
     try: return load_file(path)
     except SafetensorError as e: raise BundleError(f'{str(path)!r} cannot be read ({e}). Copy the bundle anew.') from e
 
 def row_fingerprints(
     items:pd.DataFrame, # Items
-)->list[int]: # One a row
-    "By which a saved model knows the rows that it was fitted on"
-    return [stable_hash(r.item_id, r.image if isinstance(r.image, str) else r.text) for r in items.itertuples()]
+)->list[set]: # One a row: a number for its picture, and one for its text
+    "By which a saved model knows the rows that it was fitted on; an item is known by either"
+    def marks(row):
+        there = [(name, value) for name, value in (('image', row.image), ('text', row.text)) if isinstance(value, str)]
+        return {stable_hash(row.item_id, *pair) for pair in there or [('nothing', None)]}
+    return [marks(row) for row in items.itertuples()]
 
-MADE_DATA = 'MADE DATA: drawn by genre_fastai itself, it says nothing about real covers.'
+MADE_DATA = 'MADE DATA: drawn and written by genre_fastai itself, it says nothing about real covers and synopses.'
 
 def model_card(
     kind:str, # Of model, in a few words
@@ -357,14 +363,14 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #cb56c4c5
+# %% ../nbs/48_bundle.ipynb #20c5f844
 _WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]')}
 
 def mean_of_parts(
     found:list, # For each part its rows (m,), their probabilities (m, n_genres), its weight
     n:int, # Number of rows
 )->np.ndarray: # (n, n_genres) float32
-    "The weighted mean of what the parts say, for each row over those that can read it"
+    "The weighted mean of what the parts say, for each row over those that can read it; `ValueError` where none can"
     total, weights = 0, np.zeros((n, 1))
     for rows, p, weight in found:
         spread = np.zeros((n, p.shape[1]))
@@ -391,12 +397,15 @@ def _part_proba(part, inputs, vocab, lock, bs):
 
 def predict_batch(
     bundle:Bundle, # From `load_bundle`
-    images=None, # Paths, bytes or PIL pictures; None in the place of a missing one
-    texts=None, # str; None in the place of a missing one
+    images=None, # Paths, bytes or PIL pictures; None or NA in the place of a missing one
+    texts=None, # str; None, NA or blanks in the place of a missing one
     meta=None, # For bundles that read metadata; this version writes none
     bs:int=32, # Pictures at a time; texts go through in parts of 500
 )->np.ndarray: # (n, n_genres) float32 in the order of `bundle.vocab`
-    "Probabilities of genres; raises `ImageError` for a picture that cannot be read"
+    """Probabilities of genres. Raises `ImageError` for a picture that cannot be read, `ValueError` for what the bundle does
+    not read and for items that hold nothing that it reads"""
+    for one, name in ((images, 'picture'), (texts, 'text')):
+        if isinstance(one, (str, bytes, os.PathLike)): raise ValueError(f'one {name} was given instead of several. Pass a list.')
     given = {k: list(v) for k, v in {'image': images, 'text': texts}.items() if v is not None}
     reads = [part.reads for part in bundle.parts]
     pass_, trained = ' or '.join(_WORDS[r][1] for r in reads), ' and '.join(_WORDS[r][0] for r in reads)
@@ -409,7 +418,8 @@ def predict_batch(
     found = []
     for part in bundle.parts:
         inputs = given.get(part.reads, [])
-        rows = [i for i, x in enumerate(inputs) if x is not None and not (part.reads == 'text' and is_blank(x))]
+        missing = is_blank if part.reads == 'text' else lambda x: pd.api.types.is_scalar(x) and pd.isna(x)
+        rows = [i for i, x in enumerate(inputs) if not missing(x)]
         p = _part_proba(part, _inputs(part, inputs, rows), bundle.vocab, bundle.lock, bs if part.reads == 'image' else 500)
         found.append((rows, p, part.weight))
     return mean_of_parts(found, sizes.pop())

@@ -16,21 +16,24 @@ from .core import DiskCache, ItemsError, cache_folder, check_items, progress
 from .text_bodies import PACKAGE, TextBody, load_text_body
 from .texts import MAX_CHARS, text_windows
 
-# %% ../nbs/27_embed_texts.ipynb #9eba9683
+# %% ../nbs/27_embed_texts.ipynb #f4a97c27
 class SentenceEncoder:
     "Vectors of windows of text: means over the tokens of a frozen transformer, in bfloat16 where the hardware has it"
     def __init__(self,
         body=PACKAGE, # A `TextBody`, or what `load_text_body` takes: a folder, or a name on the hub
         depths:str='last', # 'last': the last layer; 'upper': those from the middle up side by side, n_out is longer
-        max_length:int=256, # Tokens of a window, see `text_windows`
-        stride:int=64, # Tokens that a window has in common with the one before
+        max_length:int=None, # Tokens of a window, see `text_windows`; None: 256, or as many as the encoder reads
+        stride:int=None, # Tokens that a window has in common with the one before; None: a quarter of `max_length`
         max_windows:int=None, # Read so many windows from the beginning of a text; None: all of it
         fast:bool=True, # Use `fast_dtype` where the hardware has it
     ):
         if depths not in ('last', 'upper'): raise ValueError(f"depths is {depths!r}; use 'last' or 'upper'.")
         self.body = body if isinstance(body, TextBody) else load_text_body(body)
+        max_length = max_length or min(256, self.body.longest or 256)
+        stride = max_length//4 if stride is None else stride
         if self.body.longest and max_length > self.body.longest:
-            raise ValueError(f'max_length is {max_length}; this encoder reads {self.body.longest} tokens at most.')
+            raise ValueError(f'max_length is {max_length}; this encoder reads {self.body.longest} tokens at most. '
+                             'Leave max_length away.')
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.dtype = fast_dtype(self.device) if fast else None
         self.depths, self.max_length, self.stride, self.max_windows = depths, max_length, stride, max_windows
@@ -43,7 +46,7 @@ class SentenceEncoder:
     def prepare(self, texts):
         "For each text the token ids of its windows"
         windows = text_windows(texts, self.body.tokenizer, self.max_length, self.stride, self.max_windows, max_chars=None)
-        return [[window.ids for window in of_text] for of_text in windows]
+        return [[w.ids if len(w.ids) else np.array([self.body.pad_id]) for w in of_text] for of_text in windows]
 
     def _forward(self, ids, mask):
         "Means over the tokens of the layers that are wanted: (n, n_out) float32"
@@ -66,7 +69,7 @@ class SentenceEncoder:
             vectors[batch] = self._forward(ids, mask).cpu().numpy()
         return vectors
 
-# %% ../nbs/27_embed_texts.ipynb #8a780243
+# %% ../nbs/27_embed_texts.ipynb #b0d629be
 _SHARD = 200_000 # characters that are worked on and stored at a time
 
 def _texts(texts):
@@ -85,7 +88,8 @@ class _NotRemembered:
 
 def _each_text(texts, encoder, cache):
     "One by one each different text: its places among `texts`, and its windows' vectors (n_windows, n_out)"
-    cache, places = _NotRemembered() if cache is False else cache or DiskCache(cache_folder()/'vectors.sqlite'), {}
+    if cache is None: cache = DiskCache(cache_folder()/'vectors.sqlite')
+    cache, places = _NotRemembered() if cache is False else cache, {}
     for i, text in enumerate(texts):
         content = hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()
         places.setdefault(f'{encoder.name}|{content}', []).append(i)

@@ -27,7 +27,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #3c0a038d
+# %% ../nbs/72_estimator.ipynb #ffa9ce74
 PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
     'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
@@ -63,18 +63,27 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def _sentence_encoder(self):
         encoder = self.text_encoder
         if isinstance(encoder, str) and encoder == 'words': return None
-        if hasattr(encoder, 'encode'): return encoder
+        if hasattr(encoder, 'prepare'): return encoder
         try: return SentenceEncoder(encoder or PACKAGE, depths='upper')
         except WeightsError as e: raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
 
     def _joined(self, items):
-        "Items whose text is that of `text_cols`"
-        if self.text_cols is None: return items
-        if unknown := [c for c in self.text_cols if c not in items]:
+        "Items whose text is that of `text_cols`; a blank one is a missing one"
+        columns = self._text_columns() or ['text']
+        if unknown := [c for c in columns if c not in items]:
             raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
-        words = items[list(self.text_cols)].map(lambda v: '' if is_blank(v) else v.strip())
-        text = words.apply(lambda row: '\n'.join(filter(None, row)) or None, axis=1)
-        return items.assign(text=text.astype(object))
+        text = ['\n'.join(filter(None, row)) or None for row in zip(*(self._words(items, c) for c in columns))]
+        return items.assign(text=pd.Series(text, index=items.index, dtype=object))
+
+    def _text_columns(self): return [self.text_cols] if isinstance(self.text_cols, str) else list(self.text_cols or [])
+
+    def _words(self, items, column):
+        "The texts of a column, '' where there is none"
+        there = [not (pd.api.types.is_scalar(v) and pd.isna(v)) for v in items[column]]
+        if odd := [type(v).__name__ for v in items[column][there] if not isinstance(v, str)]:
+            raise ItemsError(f'column {column!r} holds {odd[0]} values and no texts. Leave it out of text_cols, or turn it '
+                             'into texts: items[column].astype(str).')
+        return [v.strip() if keep else '' for v, keep in zip(items[column], there)]
 
     def _columns(self, rows):
         "What to read: columns in which any row has something"
@@ -94,25 +103,26 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_items(items, needs='genres')
         items, seen = self._joined(items), row_fingerprints(items)
         split = items.split.notna().any() and use_split
-        in_fit = items.split.eq('train').to_numpy() if split else np.ones(len(items), bool)
+        in_fit = items.split.eq('train').fillna(False).to_numpy(bool) if split else np.ones(len(items), bool)
         rows = items[in_fit]
-        check_items(rows, needs='genres', every=True)
         columns = self._columns(rows)
-        self._check_rows(rows, columns)
+        valid = items[items.split.eq('valid').fillna(False)] if split else items[:0]
+        for part in (rows, valid): self._check_rows(part, columns)
         vocab, multilabel = genre_vocab(rows), is_multilabel(items)
         if len(vocab) < 2: raise ItemsError(f'only one genre to fit, {vocab}. Add items of another genre.')
         self._check_genres(items, vocab)
         self.classes_, self.multilabel_, self.bundle_ = np.array(vocab), multilabel, None
         self.parts_ = [self._fit_part(c, rows[rows[c].notna()]) for c in columns]
         self._weigh(rows)
-        self.thresholds_ = self._tuned(rows, items[items.split == 'valid'] if split else items[:0])
-        self.seen_ = {mark for mark, fitted in zip(seen, in_fit) if fitted}
+        self.thresholds_ = self._tuned(rows, valid)
+        self.seen_ = set().union(*(marks for marks, fitted in zip(seen, in_fit) if fitted))
         self.n_fit_, self.scores_ = len(rows), {}
         self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
 
     def _check_rows(self, rows, columns):
-        for column in columns if len(columns) == 1 else []: check_items(rows, needs=column, every=True)
+        if not len(rows): return
+        for column in ['genres'] + (columns if len(columns) == 1 else []): check_items(rows, needs=column, every=True)
         bare = rows.item_id[rows[columns].isna().all(axis=1)]
         if len(bare):
             raise ItemsError(f'{len(bare)} of {len(rows)} rows have neither picture nor text: {some(bare)}. '
@@ -172,6 +182,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         rows:pd.DataFrame, # The rows of `fit`, in their order
     )->np.ndarray: # (n, n_genres)
         "Out-of-sample probabilities of the rows that were fitted; the weights of parts are the fitted ones"
+        check_is_fitted(self, 'classes_')
+        if self.bundle_ is not None: raise ValueError('a model that was loaded no longer knows its left-out predictions. Fit it anew.')
+        rows = self._joined(rows)
         return mean_of_parts([(*self._left_out(part, rows), part.weight) for part in self.parts_], len(rows))
 
     def _part_proba(self, part, items):
@@ -195,7 +208,6 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         items = self._joined(check_items(items))
         if len(self.parts_) == 1: check_items(items, needs=self.parts_[0].reads, every=True)
-        if not len(items): return np.zeros((0, len(self.classes_)), np.float32)
         if self.bundle_ is None: return self._proba(items)
         given = {part.reads: items[part.reads].where(items[part.reads].notna(), None) for part in self.parts_}
         return predict_batch(self.bundle_, given.get('image'), given.get('text'))
@@ -226,7 +238,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         rows = items[items.split == 'test'] if items.split.notna().any() else items
         check_items(rows, needs='genres', every=True)
-        seen = [i for i, mark in zip(rows.item_id, row_fingerprints(rows)) if mark in self.seen_]
+        seen = [i for i, marks in zip(rows.item_id, row_fingerprints(rows)) if marks & self.seen_]
         if seen and not allow_seen:
             raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. Their scores would flatter: '
                              'split first (split_items), or pass allow_seen=True.')
@@ -267,8 +279,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         for part in self.parts_ if len(self.parts_) > 1 else []:
             name = {'image': 'pictures alone', 'text': 'texts alone'}[part.reads]
             probabilities[name] = self._by_split(joined, lambda rows: self._alone(part, rows))
-        for column in self.text_cols or [] if len(self.text_cols or []) > 1 else []:
-            probabilities[f'{column} alone'] = self._column_alone(joined, column)
+        columns = self._text_columns()
+        for column in columns if len(columns) > 1 else []: probabilities[f'{column} alone'] = self._column_alone(joined, column)
         probabilities['this classifier'] = self._by_split(items, self.predict_proba)
         return format_scores(score_models(items, probabilities))
 
@@ -296,9 +308,16 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return p
 
     def _column_alone(self, items, column):
-        own = items.assign(text=items[column].map(lambda v: None if is_blank(v) else v).astype(object))
-        part = self._fit_part('text', own[(own.split == 'train') & own.text.notna()])
-        return self._by_split(own, lambda rows: self._alone(part, rows))
+        own = items.assign(text=pd.Series([t or None for t in self._words(items, column)], index=items.index, dtype=object))
+        rows = own[own.split.eq('train') & own.text.notna()]
+        if not len(rows): return self._by_split(own, lambda rows: np.tile(self._shares(items), (len(rows), 1)))
+        encoder = next(part for part in self.parts_ if part.reads == 'text').model.encoder
+        ridge = TextRidge(encoder).fit(text_array(rows.text), genre_targets(rows, list(self.classes_), self.multilabel_))
+        return self._by_split(own, lambda rows: self._alone(Part('text', [], ridge), rows))
+
+    def _shares(self, items):
+        "How frequent each genre is in train"
+        return genre_matrix(items[items.split.eq('train')], list(self.classes_)).mean(0)
 
     def save(self,
         folder, # Where the bundle goes

@@ -93,7 +93,7 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #be6c50cc
+# %% ../nbs/50_fine_tune.ipynb #9e7506ce
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
@@ -108,7 +108,9 @@ def _window_vectors(learn, rows):
     "For each text (n_windows, n_out) float32"
     body, reader = learn.model.body, text_reader(learn.dls)
     encoder = SentenceEncoder(body, 'last', reader.max_length, reader.stride, reader.max_windows, learn.model.fast)
-    return [torch.tensor(vectors) for vectors in embed_windows(rows.text, encoder)]
+    vectors = embed_windows(rows.text, encoder)
+    learn.model.to(learn.dls.device)    # the encoder may have taken the body elsewhere
+    return [torch.tensor(v) for v in vectors]
 
 def _padded(samples):
     "(vectors of windows, target) of each item to what a `WindowHead` takes, and targets"
@@ -356,7 +358,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #b6f5f86b
+# %% ../nbs/50_fine_tune.ipynb #955eb150
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -367,7 +369,7 @@ def save_learner(
     train, valid = learn.dls.train.items, learn.dls.valid.items
     vocab, multilabel = list(learn.dls.vocab), has_several(learn.dls)
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
-    seen = row_fingerprints(pd.concat([train, valid]))
+    seen = set.union(*row_fingerprints(pd.concat([train, valid])))
     data = MADE_DATA if 'p_genres' in train else ''
     trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {},
                       seen=sorted(seen))
@@ -381,9 +383,10 @@ def _network_part(learn):
     reader = text_reader(learn.dls)
     return Part('text', [], TextNetwork(model, reader.max_length, reader.stride, reader.max_windows, multilabel))
 
-# %% ../nbs/50_fine_tune.ipynb #27c83b31
+# %% ../nbs/50_fine_tune.ipynb #44b55b66
 def _head_probabilities(learn, rows):
     "As `predict_items`, from the remembered vectors of windows"
+    check_items(rows, needs='text', every=True)
     head, vectors, parts = learn.model.head.eval(), _window_vectors(learn, rows), []
     for start in range(0, len(vectors), 256):
         part = vectors[start:start+256]

@@ -46,9 +46,9 @@ class BagOfWordsNet(MLPClassifier):
             warnings.simplefilter('ignore', ConvergenceWarning)    # so many epochs, and no more, are meant
             return super().fit(x, y)
 
-# %% ../nbs/34_text_baselines.ipynb #4a6555e6
+# %% ../nbs/34_text_baselines.ipynb #cb29e7d3
 def _models_on_counts(multilabel, seed):
-    "Name -> estimator on sparse counts with rows of length 1"
+    "Name -> estimator on sparse counts, whose rows have one length"
     svm = CalibratedClassifierCV(LinearSVC(C=.3, random_state=seed), cv=RareSafeFolds(), ensemble=False,
                                  method='sigmoid' if multilabel else 'temperature')
     linear = LogisticRegression(C=10, solver='liblinear', dual=True, max_iter=1000, random_state=seed)
@@ -105,7 +105,7 @@ class BlendClassifier(ClassifierMixin, BaseEstimator):
         p = self.predict_proba(x)
         return (p > .5).astype(int) if self.multilabel_ else self.classes_[p.argmax(1)]
 
-# %% ../nbs/34_text_baselines.ipynb #45b1edc9
+# %% ../nbs/34_text_baselines.ipynb #21e2d6d1
 def text_models(
     multilabel:bool=False, # Do items carry several genres?
     seed:int=0, # For models that draw
@@ -139,6 +139,7 @@ def fit_text_baselines(
     vocab, multilabel = genre_vocab(items), is_multilabel(items)
     rows = {s: items[items.split == s] for s in ('train', 'valid', 'test')}
     if not len(rows['train']): raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
+    check_items(rows['train'], needs='genres', every=True)
     named = text_models(multilabel, seed, encoder, cache)
     unknown = [m for m in models if m not in named]
     if unknown: raise ValueError(f'no baseline is called {unknown}; there are {list(named)}.')

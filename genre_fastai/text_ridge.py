@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['tfidf', 'text_array', 'TextRidge']
 
-# %% ../nbs/33_text_ridge.ipynb #2ff455cf
+# %% ../nbs/33_text_ridge.ipynb #885e68a6
 import numpy as np, pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.pipeline import make_union
 from sklearn.utils.validation import check_is_fitted
 
-from .core import check_items
+from .core import ItemsError, check_items
 from .embed_texts import embed_texts
 from .kernel_ridge import KernelRidgeClassifier
 
@@ -35,9 +35,9 @@ def text_array(
     texts = check_items(items, needs='text').text if isinstance(items, pd.DataFrame) else items
     return np.array([text if isinstance(text, str) else '' for text in texts], dtype=object)
 
-# %% ../nbs/33_text_ridge.ipynb #ec094581
+# %% ../nbs/33_text_ridge.ipynb #4d97a9ab
 class TextRidge(KernelRidgeClassifier):
-    "Ridge on the likeness of texts in words, letters and sentence vectors; tuned and calibrated on left-out predictions"
+    "Ridge on the likeness of texts in words, letters and sentence vectors, tuned by left-out predictions (Allen 1974)"
     def __init__(self,
         encoder=None, # A `SentenceEncoder`; None: words and letters alone
         cache=None, # A `DiskCache` for its vectors; None: the user's own
@@ -51,6 +51,9 @@ class TextRidge(KernelRidgeClassifier):
         texts, # (n,) str
         y, # (n,) names, or (n, n_genres) 0/1
     ):
+        "Raises `ItemsError` where no text has a word"
+        if not any(len(word) > 1 for text in texts for word in text.split()):
+            raise ItemsError(f'no word of two letters in {len(texts)} texts. Look at them: clean_items(items, needs="text").')
         targets = self._targets(y)
         self.prior_ = targets.mean(0)
         self.counters_ = [tfidf(kind).fit(texts) for kind in ('words', 'characters')]

@@ -3,7 +3,7 @@ import json, subprocess, sys
 
 import numpy as np, pytest
 
-from genre_fastai.bundle import load_bundle, predict_batch
+from genre_fastai.bundle import BundleError, load_bundle, predict_batch
 from genre_fastai.core import ItemsError, genre_matrix, make_items
 from genre_fastai.embed_texts import SentenceEncoder
 from genre_fastai.estimator import GenreClassifier
@@ -155,6 +155,55 @@ def test_wrong_input_is_named(texts, fitted, tmp_path):
     both = load_bundle(fitted.save(tmp_path/'both'))
     with pytest.raises(ValueError, match='2 pictures and 1 texts'): predict_batch(both, ['a', 'b'], ['c'])
     assert predict_batch(bundle, texts=[]).shape == (0, 3)
+
+
+def test_blank_texts_are_missing_texts_saved_or_not(both, fitted, tmp_path):
+    rows = test_rows(both).head(4).astype({'image': 'str', 'text': 'str'})
+    rows['text'] = ['', '  ', *rows.text[2:]]
+    rows['image'] = [*rows.image[:3], None]
+    again = GenreClassifier.load(fitted.save(tmp_path/'m'))
+    assert np.allclose(fitted.predict_proba(rows), again.predict_proba(rows), atol=1e-6)
+    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), rows.image, rows.text), again.predict_proba(rows), atol=1e-6)
+    with pytest.raises(ValueError, match='Pass a list'): predict_batch(load_bundle(tmp_path/'m'), texts='murder')
+    with pytest.raises(ValueError, match='Fit it anew'): again.predict_left_out(rows)
+
+
+def test_an_encoder_by_its_folder(texts, tmp_path):
+    tiny = tiny_text_encoder(tmp_path/'tiny', texts.text, longest=64)
+    clf = GenreClassifier(text_encoder=str(tiny)).fit(texts)
+    assert clf.parts_[0].model.encoder.max_length == 64
+    assert str(tmp_path) not in (clf.save(tmp_path/'m')/'config.json').read_text()
+
+
+def test_rows_are_known_by_picture_or_text(both):
+    clf = GenreClassifier(**WORDS, reads='text').fit(both)
+    for hidden in ({'image': None}, {'text': 'another text'}):
+        with pytest.raises(ItemsError, match='were seen in fit'): clf.score(both.assign(split=None, **hidden))
+
+
+def test_columns_that_hold_no_texts(texts):
+    for column in (1999, [['a']]*len(texts)):
+        with pytest.raises(ItemsError, match="'year' holds .* values and no texts"):
+            GenreClassifier(text_encoder='words', text_cols=['text', 'year']).fit(texts.assign(year=column))
+    clf = GenreClassifier(text_encoder='words', text_cols=['text', 'tag']).fit(texts.assign(tag=None))
+    assert 'tag alone' in clf.leaderboard(texts.assign(tag=None)).index
+    assert GenreClassifier(text_encoder='words', text_cols='text').fit(texts).score(texts) > .5
+    with pytest.raises(ItemsError, match='no word of two letters'): GenreClassifier(text_encoder='words').fit(texts.assign(text='a'))
+
+
+def test_valid_rows_are_checked_first(several):
+    rows = several.copy()
+    rows.loc[rows.index[rows.split == 'valid'][0], 'text'] = None
+    with pytest.raises(ItemsError, match='text'): GenreClassifier(text_encoder='words').fit(rows)
+
+
+def test_a_foreign_bundle_is_one_line(texts, tmp_path):
+    folder = GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m')
+    config = json.loads((folder/'config.json').read_text())
+    for change in ({'parts': [{}]}, {'sha256': {}}, {'parts': [config['parts'][0] | {'model': {'kind': 'oracle'}}]}):
+        (folder/'config.json').write_text(json.dumps(config | change))
+        with pytest.raises(BundleError) as e: load_bundle(folder)
+        assert '\n' not in str(e.value) and 'Copy the bundle anew' in str(e.value)
 
 
 def test_odd_texts_get_an_answer(texts):
