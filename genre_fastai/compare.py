@@ -41,7 +41,7 @@ def _forget_peak():
     "Let the mark start again from what is held now, where the system can do that"
     with contextlib.suppress(OSError): Path('/proc/self/clear_refs').write_text('5')
 
-# %% ../nbs/60_compare.ipynb #54b33b5d
+# %% ../nbs/60_compare.ipynb #0797c481
 _LEARNT = ('coef_', 'coefs_', 'intercept_', 'intercepts_', 'dual_coef_', 'support_vectors_')
 
 def count_parameters(
@@ -57,7 +57,7 @@ def count_parameters(
         elif isinstance(part, torch.nn.Module): total += sum(p.numel() for p in part.parameters())
         elif isinstance(part, (list, tuple)): todo += part
         elif isinstance(part, dict): todo += part.values()
-        elif part is model or isinstance(part, BaseEstimator) or type(part).__module__.startswith(('sklearn', 'genre_f')):
+        elif part is model or isinstance(part, BaseEstimator) or type(part).__module__.startswith(('sklearn', 'genre')):
             for k, v in getattr(part, '__dict__', {}).items():
                 if k not in _LEARNT: todo.append(v)
                 else: total += sum(map(np.size, v)) if isinstance(v, list) else np.size(v)
@@ -365,7 +365,7 @@ def format_comparison(
     titles = {name: title for name, (title, _) in FIGURES.items()}
     return format_scores(shown.fillna({'error': ''})).rename(columns=titles)
 
-# %% ../nbs/60_compare.ipynb #04d3b9cc
+# %% ../nbs/60_compare.ipynb #972d4094
 def plot_compare(
     table:pd.DataFrame, # From `compare`
     ax=None, # Matplotlib axes
@@ -375,7 +375,8 @@ def plot_compare(
     table = table[table.fit_s.notna()].sort_values(metric, ascending=False)
     if ax is None: ax = plt.subplots(figsize=(7, max(3.2, .25*len(table))), layout='constrained')[1]
     x, y, low, high = (table[c].to_numpy() for c in ('fit_s', metric, f'{metric}_low', f'{metric}_high'))
-    for i in range(len(table)): ax.errorbar(x[i], y[i], [[y[i] - low[i]], [high[i] - y[i]]], fmt='o', ms=5, capsize=2, lw=1)
+    for i in range(len(table)):
+        ax.errorbar(x[i], y[i], [[y[i] - low[i]], [high[i] - y[i]]], fmt='o', ms=5, capsize=2, lw=1)
     ax.set(xscale='log', xlim=(x.min()/2, x.max()*2), xlabel='training time, seconds', ylabel=METRICS[metric].title)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if x.max() < 100*x.min() else (1,)))
     ax.xaxis.set_major_formatter('{x:g}')
