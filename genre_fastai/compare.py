@@ -41,7 +41,7 @@ def _forget_peak():
     "Let the mark start again from what is held now, where the system can do that"
     with contextlib.suppress(OSError): Path('/proc/self/clear_refs').write_text('5')
 
-# %% ../nbs/60_compare.ipynb #ae105de6
+# %% ../nbs/60_compare.ipynb #0797c481
 _LEARNT = ('coef_', 'coefs_', 'intercept_', 'intercepts_', 'dual_coef_', 'support_vectors_')
 
 def count_parameters(
@@ -57,10 +57,10 @@ def count_parameters(
         elif isinstance(part, torch.nn.Module): total += sum(p.numel() for p in part.parameters())
         elif isinstance(part, (list, tuple)): todo += part
         elif isinstance(part, dict): todo += part.values()
-        elif part is model or isinstance(part, BaseEstimator) or type(part).__module__.startswith(('sklearn', 'genre_fastai')):
-            values = getattr(part, '__dict__', {})
-            todo += [v for k, v in values.items() if k not in _LEARNT]
-            total += sum(np.size(a) for k in _LEARNT if k in values for a in (values[k] if k.endswith('s_') else [values[k]]))
+        elif part is model or isinstance(part, BaseEstimator) or type(part).__module__.startswith(('sklearn', 'genre')):
+            for k, v in getattr(part, '__dict__', {}).items():
+                if k not in _LEARNT: todo.append(v)
+                else: total += sum(map(np.size, v)) if isinstance(v, list) else np.size(v)
     return int(total) or None
 
 # %% ../nbs/60_compare.ipynb #f9e8cf4f
@@ -135,13 +135,14 @@ class LearnerModel(ClassifierMixin, BaseEstimator):
         "Probabilities"
         return predict_items(self.learner_, items)
 
-# %% ../nbs/60_compare.ipynb #d501a213
+# %% ../nbs/60_compare.ipynb #549d8b29
 def _split_rows(items):
     "Rows to fit, and rows by split; both train and test are needed"
     check_items(items, needs=('genres', 'split'))
     rows = {split: items[items.split == split] for split in ('train', 'valid', 'test')}
     for split in ('train', 'test'):
-        if not len(rows[split]): raise ItemsError(f'no row has split {split!r}. Make one first: items = split_items(items).')
+        if not len(rows[split]):
+            raise ItemsError(f'no row has split {split!r}. Make one first: items = split_items(items).')
         check_items(rows[split], needs='genres', every=True)
     return items[items.split.isin(['train', 'valid'])], rows
 
@@ -194,7 +195,7 @@ def measure_model(
         latency_ms=1000*float(np.median(seconds)), memory_mb=peak_memory(), idle_mb=idle, gpu_mb=gpu,
         parameters=count_parameters(model))
 
-# %% ../nbs/60_compare.ipynb #806e61a7
+# %% ../nbs/60_compare.ipynb #a1a15b64
 _CHILD = 'from genre_fastai.compare import _run_job; _run_job()'
 
 def _end_with_caller(scratch):
@@ -219,7 +220,8 @@ def _run_job():
 
 def _run_pair(path, *job):
     "Measure one model with one seed in a process of its own, and write the result to `path`; or return the error"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, open(path.with_suffix('.log'), 'wb') as log:
+    scratch_folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with scratch_folder as scratch, open(path.with_suffix('.log'), 'wb') as log:
         env = os.environ | dict(TMPDIR=scratch, MPLBACKEND='Agg', PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
         child = subprocess.Popen([sys.executable, '-c', _CHILD], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env)
         try:
@@ -234,17 +236,20 @@ def _run_pair(path, *job):
         error = Path(scratch)/'error'
         if code == 0: save_checkpoint(path, *load_checkpoint(Path(scratch)/'result'))
         elif error.exists(): return ' '.join(error.read_text(encoding='utf-8').split())[:300]
-        else: return f'its process ended with code {code}' + (', killed from outside: for want of memory?' if code == -9 else '')
+        else:
+            why = ', killed from outside: for want of memory?' if code == -9 else ''
+            return f'its process ended with code {code}{why}'
 
-# %% ../nbs/60_compare.ipynb #6714b525
+# %% ../nbs/60_compare.ipynb #033ddfb4
 def _check_models(models):
     "Copies, which hold nothing that was fitted"
     if not models: raise ValueError('no models to compare. Pass a dict of name -> candidate, e.g. BaselineModel().')
     for name, model in models.items():
         lacks = [verb for verb in ('fit', 'predict_proba', 'get_params') if not hasattr(model, verb)]
         if isinstance(model, type) or lacks:
-            raise ValueError(f'model {name!r} is no candidate: ' + ('it is a class' if not lacks else f'it lacks {lacks}') +
-                             '. Pass e.g. BaselineModel(), LearnerModel() or GenreClassifier().')
+            what = f'lacks {lacks}' if lacks else 'is a class'
+            raise ValueError(f'model {name!r} is no candidate: it {what}. '
+                             'Pass e.g. BaselineModel(), LearnerModel() or GenreClassifier().')
     return {name: clone(model) for name, model in models.items()}
 
 def _own_source(model):
@@ -271,7 +276,8 @@ def _open_comparison(folder, items, overwrite):
     record = folder/'run.json'
     if record.exists() and not overwrite:
         known = _read_facts(record)
-        if known.get('task') != 'compare': raise RunError(f'{str(folder)!r} holds a run of another kind. Name another folder.')
+        if known.get('task') != 'compare':
+            raise RunError(f'{str(folder)!r} holds a run of another kind. Name another folder.')
         if known.get('items') != facts['items']:
             raise RunError(f'{str(folder)!r} holds a comparison on another table of items. Name another folder, '
                            'or pass overwrite=True to replace it.')
@@ -329,8 +335,8 @@ def compare(
             error = _run_pair(paths[name, seed], models[name], items, seed)
             if error: errors[name] = f'seed {seed}: {error}'
         results = _finished(paths)
-        said = f'{len(errors)} of {len(models)} models failed: {"; ".join(f"{n}, {e}" for n, e in errors.items())}. ' + (
-            f'Each has a .log in folder {folder.name!r}; the same call tries them again.')
+        said = (f'{len(errors)} of {len(models)} models failed: {"; ".join(f"{n}, {e}" for n, e in errors.items())} '
+                f'Each has a .log in folder {folder.name!r}; the same call tries them again.')
         if not results: raise RunError(said)
         pairs, table = _compared(items, results, **kwargs)
         table = table.reindex(list(models))
@@ -340,12 +346,13 @@ def compare(
     if errors: warnings.warn(said, stacklevel=2)
     return table
 
-# %% ../nbs/60_compare.ipynb #0b0102b9
+# %% ../nbs/60_compare.ipynb #eecefb52
 FIGURES = { # Column of `compare` -> title, and how a number is written
     'sd': ('between seeds', '± {:.3f}'), 'fit_s': ('training, s', '{:,.3g}'),
     'train_per_s': ('items/s in training', '{:,.0f}'), 'test_per_s': ('items/s in inference', '{:,.0f}'),
     'latency_ms': ('latency, ms', '{:,.1f}'), 'memory_mb': ('memory, MB', '{:,.0f}'),
-    'idle_mb': ('of it idle, MB', '{:,.0f}'), 'gpu_mb': ('GPU memory, MB', '{:,.0f}'), 'parameters': ('parameters', '{:,.0f}')}
+    'idle_mb': ('of it idle, MB', '{:,.0f}'), 'gpu_mb': ('GPU memory, MB', '{:,.0f}'),
+    'parameters': ('parameters', '{:,.0f}')}
 
 def format_comparison(
     table:pd.DataFrame, # From `compare`
@@ -355,9 +362,10 @@ def format_comparison(
     for name in shown.columns.intersection(list(FIGURES)):
         shown[name] = [FIGURES[name][1].format(v) if v == v else '–' for v in shown[name]]
     for name in shown.columns.intersection(['n', 'seeds']): shown[name] = shown[name].fillna(0).astype(int)
-    return format_scores(shown.fillna({'error': ''})).rename(columns={name: title for name, (title, _) in FIGURES.items()})
+    titles = {name: title for name, (title, _) in FIGURES.items()}
+    return format_scores(shown.fillna({'error': ''})).rename(columns=titles)
 
-# %% ../nbs/60_compare.ipynb #04d3b9cc
+# %% ../nbs/60_compare.ipynb #972d4094
 def plot_compare(
     table:pd.DataFrame, # From `compare`
     ax=None, # Matplotlib axes
@@ -367,7 +375,8 @@ def plot_compare(
     table = table[table.fit_s.notna()].sort_values(metric, ascending=False)
     if ax is None: ax = plt.subplots(figsize=(7, max(3.2, .25*len(table))), layout='constrained')[1]
     x, y, low, high = (table[c].to_numpy() for c in ('fit_s', metric, f'{metric}_low', f'{metric}_high'))
-    for i in range(len(table)): ax.errorbar(x[i], y[i], [[y[i] - low[i]], [high[i] - y[i]]], fmt='o', ms=5, capsize=2, lw=1)
+    for i in range(len(table)):
+        ax.errorbar(x[i], y[i], [[y[i] - low[i]], [high[i] - y[i]]], fmt='o', ms=5, capsize=2, lw=1)
     ax.set(xscale='log', xlim=(x.min()/2, x.max()*2), xlabel='training time, seconds', ylabel=METRICS[metric].title)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if x.max() < 100*x.min() else (1,)))
     ax.xaxis.set_major_formatter('{x:g}')
