@@ -782,6 +782,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'genre_fastai.sources._could_be_genres': ('sources.html#_could_be_genres', 'genre_fastai/sources.py'),
                                       'genre_fastai.sources._flag': ('sources.html#_flag', 'genre_fastai/sources.py'),
                                       'genre_fastai.sources._form_names': ('sources.html#_form_names', 'genre_fastai/sources.py'),
+                                      'genre_fastai.sources._given_frame': ('sources.html#_given_frame', 'genre_fastai/sources.py'),
                                       'genre_fastai.sources._is_literal': ('sources.html#_is_literal', 'genre_fastai/sources.py'),
                                       'genre_fastai.sources._join_texts': ('sources.html#_join_texts', 'genre_fastai/sources.py'),
                                       'genre_fastai.sources._literal': ('sources.html#_literal', 'genre_fastai/sources.py'),

@@ -81,7 +81,7 @@ def _read_settings(path, config):
     padding = facts.get('padding') or (re.findall(r'pad_type="(\w+)"', facts.get('arch', '')) or [''])[0]
     return dict(mean=triple('mean'), std=triple('std'), size=int(size[0]) if size else config['input_size'][-1], padding=padding)
 
-# %% ../nbs/24_bodies.ipynb #d73e8e24
+# %% ../nbs/24_bodies.ipynb #68f2554c
 def _with_tag(arch):
     "The name with timm's own choice of a tag where it has none: that by which `BODIES` knows it"
     return f'{arch.split(".")[0]}.{timm.get_pretrained_cfg(arch).tag}'
@@ -92,9 +92,9 @@ def body_config(
     "timm's facts about an architecture; a `WeightsError` with the nearest names where there is none"
     name = arch.split('.')[0]
     if not timm.is_model(name):
-        close = difflib.get_close_matches(arch, timm.list_models(), n=3, cutoff=.5)
+        close = difflib.get_close_matches(arch, ['small_cnn', 'colours', *timm.list_models()], n=3, cutoff=.5)
         hint = f'Nearest names: {", ".join(close)}.' if close else 'timm.list_models() names all.'
-        raise WeightsError(f'timm {timm.__version__} has no body {arch!r}. {hint}')
+        raise WeightsError(f'no body {arch!r} in timm {timm.__version__} or here. {hint}')
     try: config = timm.get_pretrained_cfg(arch).to_dict()
     except RuntimeError as e:
         tagged = timm.list_models(f'{name}.*', pretrained=True)

@@ -237,7 +237,7 @@ class Part(NamedTuple):
     model:object # To probabilities of genres, from vectors or from texts
     weight:float=1. # In the mean over parts
 
-# %% ../nbs/48_bundle.ipynb #a097dbc1
+# %% ../nbs/48_bundle.ipynb #6a466ad0
 FORMAT = 3 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
@@ -311,7 +311,7 @@ class Bundle:
 
 def _read_config(folder):
     if not (folder/'config.json').is_file():
-        there = sorted(p.name for p in folder.parent.iterdir()) if folder.parent.is_dir() else []
+        there = sorted(p.name for p in folder.parent.iterdir() if p != folder) if folder.parent.is_dir() else []
         raise BundleError(f'no bundle in {str(folder)!r}: config.json is missing.{nearest(folder.name, there)} '
                           'Write one with GenreClassifier(...).fit(items).save(folder).')
     try: config = json.loads((folder/'config.json').read_text(encoding='utf-8'))

@@ -24,7 +24,7 @@ SPLITS = ['train', 'valid', 'test']
 class ItemsError(ValueError):
     "What is wrong with an items table, in one line: the column, the rows and the mend"
 
-# %% ../nbs/00_core.ipynb #ef4bd143
+# %% ../nbs/00_core.ipynb #632d1e08
 def _column(values, n):
     return [None]*n if values is None else list(values)
 
@@ -37,6 +37,8 @@ def make_items(
     **metadata # Further columns, kept as they are
 )->pd.DataFrame: # The items table
     "Build an items table from columns of equal length"
+    if isinstance(item_id, pd.DataFrame):
+        raise ItemsError('make_items takes columns: make_items(text=df.overview, genres=df.genre). A whole table: read_table(df).')
     given = {'item_id': item_id, 'image': image, 'text': text, 'genres': genres, 'split': split, **metadata}
     lengths = {name: len(values) for name, values in given.items() if values is not None}
     if len(set(lengths.values())) > 1: raise ItemsError(f'columns differ in length: {lengths}. Give one value a row.')

@@ -27,7 +27,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #ffa9ce74
+# %% ../nbs/72_estimator.ipynb #7555821b
 PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
     'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
@@ -57,7 +57,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self.reads, self.text_cols = reads, text_cols
 
     def _picture_encoders(self):
-        if self.encoder is None: return preset_encoders(self.preset)
+        if self.encoder is None:
+            try: return preset_encoders(self.preset)
+            except WeightsError as e:
+                raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that GENRE_FASTAI_WEIGHTS names, "
+                                   "or describe pictures by their colours: encoder='colours'.") from e
         return [make_encoder(e) for e in (self.encoder if isinstance(self.encoder, list) else [self.encoder])]
 
     def _sentence_encoder(self):
@@ -92,6 +96,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', or None for what there is.")
         chosen = [c for c in there if self.reads in (None, c)]
         if not chosen: check_items(rows, needs=self.reads or 'image')   # raises, and says what is missing
+        for column, setting, other in (('image', 'encoder', 'text_encoder'), ('text', 'text_encoder', 'encoder')):
+            if getattr(self, setting) is not None and column not in chosen:
+                raise ItemsError(f'{setting}= is for {column}s, and nothing is to be read from the column {column!r}. '
+                                 f'Leave it away; for what there is, see {other}=.')
         return chosen
 
     def fit(self,
@@ -222,7 +230,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Genres, likeliest first; a row with nothing over its threshold gets its top genre"
         check_is_fitted(self, 'classes_')
         if (items is None) == (image is None and text is None):
-            raise ValueError('give items, or one item as image=... and text=...')
+            raise ValueError('give items, or one item as image=..., text=..., or both')
         p = self.predict_proba(items) if items is not None else self._predict_one(image, text)
         picked = pick_genres(p, self.multilabel_, self.thresholds_)
         order = np.argsort(-p, axis=1, kind='stable')
@@ -230,6 +238,12 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return named if items is not None else named[0]
 
     def _predict_one(self, image, text):
+        if text is not None and is_blank(text):
+            raise ValueError('text is empty. Give one text with words.' if isinstance(text, str) else
+                             f'text is of type {type(text).__name__}. Give one text; for several pass items.')
+        for part, given in (('image', image), ('text', text)):
+            if given is not None and part not in {p.reads for p in self.parts_}:
+                raise ValueError(f'this model was not fitted on {part}s. Leave {part}= away.')
         parts = SimpleNamespace(parts=self.parts_, vocab=list(self.classes_), lock=contextlib.nullcontext())
         return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text)))
 

@@ -6,8 +6,8 @@
 __all__ = ['LABEL_FORMS', 'list_files', 'read_folder', 'parse_genres', 'guess_separator', 'is_genre', 'guess_label_form',
            'parse_label', 'find_images', 'read_table', 'mend_counts']
 
-# %% ../nbs/02_sources.ipynb #ebd9d69c
-import ast, itertools, json, os, re, warnings
+# %% ../nbs/02_sources.ipynb #e8eb6e6f
+import ast, html, itertools, json, os, re, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -83,14 +83,15 @@ def parse_genres(
     "Split `s` into genre names"
     return list(dict.fromkeys(g.strip() for g in s.split(sep) if g.strip()))
 
-# %% ../nbs/02_sources.ipynb #44d1ff8c
+# %% ../nbs/02_sources.ipynb #a146a3f6
 _SEPARATORS = '|;,/'
 
 def guess_separator(
     values, # Strings, e.g. the filled cells of a column
 )->str: # '|', ';', ',' or '/', or None where a cell is one name
     "The character between two genres: a bar or semicolon in a tenth of the cells, or one whose parts mostly come back"
-    distinct = [re.sub(r'&#?\w+;', '&', v) for v in dict.fromkeys(values)]    # '&amp;' has no separator in it
+    def entity(m): return '&' if html.unescape(m[0]) != m[0] else m[0]          # '&amp;' has no separator in it
+    distinct = [re.sub(r'&#?\w+;', entity, v) for v in dict.fromkeys(values)]
     for sep in _SEPARATORS:
         split = [parse_genres(v, sep) for v in distinct]
         cut = [parts for v, parts in zip(distinct, split) if sep in v and parts]
@@ -223,7 +224,7 @@ def find_images(
     found = [look_up(v) for v in values]
     return [path for path, _ in found], [note for _, note in found]
 
-# %% ../nbs/02_sources.ipynb #6928b991
+# %% ../nbs/02_sources.ipynb #535ed2c5
 _USUAL = {
     'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc '
               'universalproductcode',
@@ -328,6 +329,11 @@ def _join_texts(frame, columns, notes):
         out.append('\n\n'.join(kept) or None)
     return out
 
+def _given_frame(frame):
+    "A table that is there already, and no notes on its rows"
+    frame = frame.reset_index(drop=True).rename(columns=str)
+    return frame.astype(object).where(frame.notna(), None), [[] for _ in range(len(frame))]
+
 def _read_images(frame, path, image_dir, image_col, id_col, notes):
     "Pictures of each row, and the column that names them; (None, None) where no column does"
     base = path.parent if image_dir is None else _require_folder(image_dir, 'image_dir')
@@ -389,7 +395,7 @@ def _choose_columns(frame, id_col, image_col, text_cols, genre_col, genre_cols, 
     return id_col, text_cols, None, flags
 
 def read_table(
-    path, # A .csv, .tsv, .json, .jsonl or .parquet file; the text ones also with .gz
+    path, # A .csv, .tsv, .json, .jsonl or .parquet file, the text ones also with .gz; or a DataFrame
     *,
     id_col:str=None, # Column of ids; `None`: a usual name, else rows are numbered
     image_dir=None, # Folder of the pictures; `None`: paths are relative to the table
@@ -407,7 +413,8 @@ def read_table(
         near = nearest(label_form, LABEL_FORMS)
         raise ItemsError(f"label_form {label_form!r} is unknown.{near} Use 'auto' or one of {LABEL_FORMS}.")
     if genre_col and genre_cols: raise ItemsError('genre_col and genre_cols were both given. Pass only one of them.')
-    frame, notes = read_raw(path, names)
+    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names)
+    if isinstance(path, pd.DataFrame): path = 'DataFrame'
     id_col, text_cols, genre_col, genre_cols = _choose_columns(
         frame, id_col, image_col, text_cols, genre_col, genre_cols, meta_cols, label_form)
     images, image_col = _read_images(frame, Path(path), image_dir, image_col, id_col, notes)

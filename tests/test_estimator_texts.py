@@ -68,7 +68,7 @@ def test_two_parts_are_better_than_either(both, fitted):
     train = both[both.split == 'train']
     y = genre_matrix(train, list(fitted.classes_))
     loss = lambda p: -np.log(p[y > 0]).mean()
-    alone = [GenreClassifier(**WORDS, reads=reads).fit(both) for reads in ('image', 'text')]
+    alone = [GenreClassifier(encoder='colours', reads='image').fit(both), GenreClassifier(text_encoder='words').fit(both.assign(image=None))]
     assert loss(fitted.predict_left_out(train)) < min(loss(clf.predict_left_out(train)) for clf in alone) - .01
     assert fitted.score(both) > max(clf.score(both) for clf in alone) - .06         # 70 rows: one standard error
     assert {'pictures alone', 'texts alone'} < set(fitted.leaderboard(both).index)
@@ -148,7 +148,7 @@ def test_a_text_network_is_saved_and_read(texts, tmp_path):
 def test_wrong_input_is_named(texts, fitted, tmp_path):
     with pytest.raises(ValueError, match="reads is 'poster'"): GenreClassifier(reads='poster').fit(texts)
     with pytest.raises(ItemsError): GenreClassifier(reads='image').fit(texts)
-    with pytest.raises(ValueError, match='image=... and text='): fitted.predict()
+    with pytest.raises(ValueError, match='image=..., text='): fitted.predict()
     bundle = load_bundle(GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m'))
     with pytest.raises(ValueError, match='trained on texts alone. Pass texts='): predict_batch(bundle, images=['x.jpg'])
     with pytest.raises(ValueError, match='trained on texts. Pass texts='): predict_batch(bundle)
@@ -176,7 +176,7 @@ def test_an_encoder_by_its_folder(texts, tmp_path):
 
 
 def test_rows_are_known_by_picture_or_text(both):
-    clf = GenreClassifier(**WORDS, reads='text').fit(both)
+    clf = GenreClassifier(text_encoder='words', reads='text').fit(both)
     for hidden in ({'image': None}, {'text': 'another text'}):
         with pytest.raises(ItemsError, match='were seen in fit'): clf.score(both.assign(split=None, **hidden))
 
@@ -204,6 +204,15 @@ def test_a_foreign_bundle_is_one_line(texts, tmp_path):
         (folder/'config.json').write_text(json.dumps(config | change))
         with pytest.raises(BundleError) as e: load_bundle(folder)
         assert '\n' not in str(e.value) and 'Copy the bundle anew' in str(e.value)
+
+
+def test_settings_for_what_is_not_there(texts, both):
+    with pytest.raises(ItemsError, match='encoder= is for images'): GenreClassifier(encoder='colours').fit(texts)
+    with pytest.raises(ItemsError, match='text_encoder= is for texts'): GenreClassifier(**WORDS, reads='image').fit(both)
+    clf = GenreClassifier(text_encoder='words').fit(texts)
+    with pytest.raises(ValueError, match='not fitted on images. Leave image= away'): clf.predict(image='x.jpg')
+    with pytest.raises(ValueError, match='text is empty'): clf.predict(text=' ')
+    with pytest.raises(ValueError, match='Give one text; for several pass items'): clf.predict(text=['a', 'b'])
 
 
 def test_odd_texts_get_an_answer(texts):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from genre_fastai.core import ItemsError, check_items, genre_vocab, is_multilabel, load_items, save_items
+from genre_fastai.core import ItemsError, check_items, genre_vocab, is_multilabel, load_items, make_items, save_items
 from genre_fastai.sources import (find_images, guess_label_form, guess_separator, list_files, mend_counts, parse_genres,
                                   parse_label, read_folder, read_table)
 from genre_fastai.tables import mend_text, read_raw
@@ -481,3 +481,13 @@ def test_real_dirty_books():
     assert [g[0] for g in items.genres] == [tail.search(line)[1] for line in lines]
     assert items.item_id.tolist() == [head.match(line)[2] for line in lines]
     assert items.title.tolist() == [mend_text(head.match(line)[1])[0] for line in lines]
+
+
+def test_a_table_that_is_there_already():
+    frame = pd.DataFrame({'id': [1, 2, 3], 'overview': ['A spy', float('nan'), 'Two cooks'], 'genres': ['Drama|Crime', 'War', None],
+                          'year': [1999, 2000.5, float('nan')]}, index=[5, 5, 7])
+    items = read_table(frame, id_col='id', text_cols=['overview'])
+    assert items.item_id.tolist() == ['1', '2', '3'] and items.genres.tolist() == [['Drama', 'Crime'], ['War'], []]
+    assert items.text.isna().tolist() == [False, True, False] and items.year.tolist()[:2] == [1999, 2000.5]
+    assert list(frame.columns) == ['id', 'overview', 'genres', 'year']
+    with pytest.raises(ItemsError, match='read_table.df'): make_items(frame)
