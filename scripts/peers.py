@@ -27,7 +27,7 @@ def trainer(items, rate, bf16, max_steps):
                                                                problem_type='multi_label_classification')
     with tempfile.TemporaryDirectory() as place:
         made = Trainer(model, TrainingArguments(place, learning_rate=rate, num_train_epochs=3, save_strategy='no', report_to=[],
-                                                seed=0, bf16=bf16, max_steps=max_steps, disable_tqdm=True, logging_steps=200),
+                                                seed=0, bf16=bf16, max_steps=max_steps, disable_tqdm=True, use_cpu=not torch.cuda.is_available()),
                        train_dataset=rows('train'), data_collator=DataCollatorWithPadding(tokenizer))
         start = time.perf_counter()
         made.train()

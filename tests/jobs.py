@@ -45,7 +45,8 @@ class Guess(ClassifierMixin, BaseEstimator):
         if self.notes:
             with open(self.notes, 'a') as f: f.write(f'{self.megabytes} {self.seed} {os.getpid()}\n')
         held = np.ones(self.megabytes*125_000)
-        while self.wait_for and not Path(self.wait_for).exists(): time.sleep(.02)
+        end = time.monotonic() + 120     # no test may hang for ever
+        while self.wait_for and not Path(self.wait_for).exists() and time.monotonic() < end: time.sleep(.02)
         if self.error: raise KeyError(self.error)
         assert set(items.split) <= {'train', 'valid'} and len(held) == self.megabytes*125_000
         self.classes_ = np.array(genre_vocab(items))

@@ -141,7 +141,15 @@ def test_a_process_that_is_killed_from_outside_is_a_row(items, monkeypatch, tmp_
     with pytest.raises(RunError, match='ended with code -9, killed from outside'): compare(items, {'a': Killed()}, [0], tmp_path/'run')
 
 
-def test_an_interrupt_ends_the_model_too(items, tmp_path):
+@pytest.fixture
+def interruptible():
+    "Ctrl-C works, even where this process was started in the background and is told to ignore it"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_model_too(items, tmp_path, interruptible):
     def interrupt():
         while not notes(tmp_path): time.sleep(.02)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
