@@ -13,7 +13,7 @@ SETS = {  # name: file, how it is read, how it is cleaned, folds (or one split o
     'imdb_four_genre_plots': (dict(id_col='movie_id', text_cols=['description'], genre_col='genre'), {}, 5),
     'tmdb_5000_movies': (dict(id_col='id', text_cols=['title', 'tagline', 'overview'], genre_col='genres'), dict(min_count=20), None),
     'book30-listing-test': (dict(id_col='index', text_cols=['title'], genre_col='category', names=(
-        'index', 'file', 'address', 'title', 'author', 'category_id', 'category')), {}, 5),
+        'index', 'file', 'address', 'title', 'author', 'category_id', 'category')), dict(min_words=1), 5),
     'tmdb_movies_3700_headerless': (dict(id_col='id', text_cols=['title', 'tagline', 'overview'], genre_col='genres',
                                          names=HEADERLESS), dict(min_count=20), None),
     'books_all_dirty': (dict(id_col='universal_product_code', text_cols=['product_description'], genre_col='category'),
