@@ -99,7 +99,7 @@ def genre_proba(
     full[:, [vocab.index(c) for c in model.classes_]] = p
     return full
 
-# %% ../nbs/30_baseline_knn.ipynb #c2a45316
+# %% ../nbs/30_baseline_knn.ipynb #bdc416db
 def fit_baselines(
     items:pd.DataFrame, # Items with pictures, genres and a split
     encoders=('pixels', 'colours'), # What the vectors are made by; KNN on pixels is a baseline of its own
@@ -117,9 +117,9 @@ def fit_baselines(
     unknown = [m for m in models if m not in named]
     if unknown: raise ValueError(f'no baseline is called {unknown}; there are {list(named)}.')
     vectors = lambda encoder: {s: embed_items(r, encoder, cache) for s, r in rows.items() if len(r)}
-    todo = [(encoder, make_encoder(encoder)) for encoder in encoders]
+    resolved = [(encoder, make_encoder(encoder)) for encoder in encoders]
     plan = [('chance', 'chance', None), ('majority', 'majority', None)]
-    for label, encoder in todo:
+    for label, encoder in resolved:
         if label == 'pixels': plan.append(('knn on pixels', 'knn on pixels', encoder))
         else: plan += [(f'{m} on {label if isinstance(label, str) else encoder.name}', m, encoder) for m in models]
     made, probabilities = {}, {}

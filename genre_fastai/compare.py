@@ -6,10 +6,9 @@
 __all__ = ['FIGURES', 'peak_memory', 'count_parameters', 'BaselineModel', 'LearnerModel', 'measure_model', 'compare',
            'format_comparison', 'plot_compare']
 
-# %% ../nbs/60_compare.ipynb #e640a552
+# %% ../nbs/60_compare.ipynb #61201a01
 import contextlib, inspect, os, pickle, re, shutil, subprocess, sys, tempfile, threading, time, traceback, warnings
 from pathlib import Path
-from unittest import mock
 
 import cloudpickle, joblib, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from fastai.vision.all import Learner, set_seed
@@ -19,7 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from .baseline_knn import baseline_models, genre_proba, genre_targets, score_models
 from .blocks import cover_block
 from .checkpoints import RunError, load_checkpoint, locked, save_checkpoint
-from .core import (ItemsError, atomic_path, check_items, genre_matrix, genre_vocab, is_multilabel, progress,
+from .core import (ItemsError, atomic_path, check_items, empty_cache, genre_matrix, genre_vocab, is_multilabel, progress,
                                stable_hash, start_run)
 from .embed import embed_items, make_encoder
 from .fine_tune import _read_facts
@@ -41,25 +40,25 @@ def _forget_peak():
     "Let the mark start again from what is held now, where the system can do that"
     with contextlib.suppress(OSError): Path('/proc/self/clear_refs').write_text('5')
 
-# %% ../nbs/60_compare.ipynb #0797c481
+# %% ../nbs/60_compare.ipynb #4f487631
 _LEARNT = ('coef_', 'coefs_', 'intercept_', 'intercepts_', 'dual_coef_', 'support_vectors_')
 
 def count_parameters(
     model, # Fitted
 )->int: # None where it holds neither a network nor coefficients
     "Weights of the networks that a model holds, and coefficients of its scikit-learn models"
-    seen, todo, total = set(), [model], 0
-    while todo:
-        part = todo.pop()
+    seen, pending, total = set(), [model], 0
+    while pending:
+        part = pending.pop()
         if id(part) in seen: continue
         seen.add(id(part))
-        if isinstance(part, Learner): todo.append(part.model)
+        if isinstance(part, Learner): pending.append(part.model)
         elif isinstance(part, torch.nn.Module): total += sum(p.numel() for p in part.parameters())
-        elif isinstance(part, (list, tuple)): todo += part
-        elif isinstance(part, dict): todo += part.values()
+        elif isinstance(part, (list, tuple)): pending += part
+        elif isinstance(part, dict): pending += part.values()
         elif part is model or isinstance(part, BaseEstimator) or type(part).__module__.startswith(('sklearn', 'genre')):
             for k, v in getattr(part, '__dict__', {}).items():
-                if k not in _LEARNT: todo.append(v)
+                if k not in _LEARNT: pending.append(v)
                 else: total += sum(map(np.size, v)) if isinstance(v, list) else np.size(v)
     return int(total) or None
 
@@ -135,7 +134,7 @@ class LearnerModel(ClassifierMixin, BaseEstimator):
         "Probabilities"
         return predict_items(self.learner_, items)
 
-# %% ../nbs/60_compare.ipynb #549d8b29
+# %% ../nbs/60_compare.ipynb #b0725d55
 def _split_rows(items):
     "Rows to fit, and rows by split; both train and test are needed"
     check_items(items, needs=('genres', 'split'))
@@ -145,12 +144,6 @@ def _split_rows(items):
             raise ItemsError(f'no row has split {split!r}. Make one first: items = split_items(items).')
         check_items(rows[split], needs='genres', every=True)
     return items[items.split.isin(['train', 'valid'])], rows
-
-@contextlib.contextmanager
-def _empty_cache():
-    "Nothing is remembered from before: what a model makes of items is made within the time that is taken"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        with mock.patch.dict(os.environ, GENRE_FASTAI_CACHE=place): yield
 
 def _predict(model, rows, vocab):
     "Probabilities of `rows` in the order of `vocab`; 0 for a genre that the model has not seen"
@@ -172,18 +165,18 @@ def measure_model(
     if 'seed' in model.get_params(deep=False): model.set_params(seed=seed)
     _forget_peak()
     idle = peak_memory()
-    with _empty_cache():
+    with empty_cache():
         began = time.perf_counter()
         model.fit(to_fit)
         fit_s = time.perf_counter() - began
     seconds = []
-    with _empty_cache():
+    with empty_cache():
         model.predict_proba(test[:1])
         for i in range(1, min(n_single + 1, len(test))) or [0]:
             began = time.perf_counter()
             model.predict_proba(test[i:i+1])
             seconds.append(time.perf_counter() - began)
-    with _empty_cache():
+    with empty_cache():
         began = time.perf_counter()
         probabilities = {'test': _predict(model, test, vocab)}
         test_s = time.perf_counter() - began
@@ -240,7 +233,7 @@ def _run_pair(path, *job):
             why = ', killed from outside: for want of memory?' if code == -9 else ''
             return f'its process ended with code {code}{why}'
 
-# %% ../nbs/60_compare.ipynb #033ddfb4
+# %% ../nbs/60_compare.ipynb #98b838d5
 def _check_models(models):
     "Copies, which hold nothing that was fitted"
     if not models: raise ValueError('no models to compare. Pass a dict of name -> candidate, e.g. BaselineModel().')
@@ -328,10 +321,10 @@ def compare(
         paths = {(name, seed): folder/f'{_slug(name)}-{seed}-{stable_hash(key, seed, about):016x}.safetensors'
                  for name, key in ((n, _fingerprint(n, m)) for n, m in models.items()) for seed in seeds}
         there, errors = _finished(paths), {}
-        todo = [pair for pair in sorted(paths, key=lambda pair: seeds.index(pair[1])) if pair not in there]
+        pending = [pair for pair in sorted(paths, key=lambda pair: seeds.index(pair[1])) if pair not in there]
         print(f'{len(models)} models x {len(seeds)} seeds: {len(paths)} runs, each in a process of its own; '
               f'{len(there)} of them are in the folder already', flush=True)
-        for name, seed in progress(todo, 'models'):
+        for name, seed in progress(pending, 'models'):
             error = _run_pair(paths[name, seed], models[name], items, seed)
             if error: errors[name] = f'seed {seed}: {error}'
         results = _finished(paths)

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['ITEM_COLUMNS', 'SPLITS', 'ItemsError', 'make_items', 'some', 'nearest', 'check_items', 'genre_counts', 'genre_vocab',
            'is_multilabel', 'genre_matrix', 'paths_by_genre', 'Report', 'atomic_path', 'save_items', 'restore_lists',
-           'load_items', 'load_report', 'stable_hash', 'rng_for', 'cache_folder', 'CacheError', 'DiskCache',
-           'environment', 'start_run', 'progress']
+           'load_items', 'load_report', 'stable_hash', 'rng_for', 'cache_folder', 'empty_cache', 'CacheError',
+           'DiskCache', 'environment', 'start_run', 'progress']
 
-# %% ../nbs/00_core.ipynb #f3715d5f
-import contextlib, difflib, hashlib, json, os, platform, sqlite3, sys, threading, time
+# %% ../nbs/00_core.ipynb #d16270bc
+import contextlib, difflib, hashlib, json, os, platform, sqlite3, sys, tempfile, threading, time
 from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np, pandas as pd
 from platformdirs import user_cache_dir
@@ -266,10 +267,16 @@ def rng_for(
     "A random generator for `parts`: the same whatever was drawn before"
     return np.random.default_rng(stable_hash(seed, *parts))
 
-# %% ../nbs/00_core.ipynb #2d87701e
+# %% ../nbs/00_core.ipynb #75915d06
 def cache_folder()->Path: # `GENRE_FASTAI_CACHE`, or the user's cache folder
     "Where slow work is remembered; may be deleted at any time"
     return Path(os.environ.get('GENRE_FASTAI_CACHE') or user_cache_dir('genre_fastai'))
+
+@contextlib.contextmanager
+def empty_cache():
+    "Inside the block nothing is remembered from before, and nothing is kept afterwards: for true timings"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        with mock.patch.dict(os.environ, GENRE_FASTAI_CACHE=place): yield
 
 class CacheError(OSError):
     "The cache cannot be read or written: says which file, and what to do"

@@ -1,5 +1,5 @@
 "How long things take on real pictures: plain fastai against ours, and from raw files to a saved model; writes a table"
-import argparse, contextlib, os, statistics, tempfile, time
+import argparse, os, statistics, tempfile, time
 from pathlib import Path
 
 import pandas as pd, torch
@@ -37,17 +37,6 @@ def mean_ap(learn, items):
     return genre_scores(genre_matrix(test, list(learn.dls.vocab)), p, multilabel=True)['map']
 
 
-@contextlib.contextmanager
-def nothing_remembered():
-    "An empty cache while the block runs"
-    before = os.environ.get('GENRE_FASTAI_CACHE')
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ['GENRE_FASTAI_CACHE'] = cache
-        yield
-    if before is None: del os.environ['GENRE_FASTAI_CACHE']
-    else: os.environ['GENRE_FASTAI_CACHE'] = before
-
-
 def seconds(function):
     start = time.perf_counter()
     result = function()
@@ -57,7 +46,7 @@ def seconds(function):
 def head_against_fine_tune(items, weights):
     "fine_tune(1) of plain fastai, and our head stage with nothing remembered, on the same rows"
     plain, own = plain_learner(items, weights), own_learner(items, weights)
-    with plain.no_bar(), plain.no_logging(), nothing_remembered():
+    with plain.no_bar(), plain.no_logging(), empty_cache():
         own_time, _ = seconds(lambda: own.fine_tune_stages(top_epochs=0, all_epochs=0))
         plain_time, _ = seconds(lambda: plain.fine_tune(1))
     scores = [mean_ap(plain, items), mean_ap(own, items)]
@@ -83,7 +72,7 @@ def whole_network(items, weights, rounds=3, n=400):
 def raw_to_bundle(folder, weights, seed):
     "Album covers: read, clean, split, fit, save; then a second fit with what is remembered"
     os.environ['GENRE_FASTAI_WEIGHTS'] = str(weights.parent)
-    with nothing_remembered(), tempfile.TemporaryDirectory() as out:
+    with empty_cache(), tempfile.TemporaryDirectory() as out:
         def whole():
             items = split_items(clean_items(read_folder(folder), needs='image')[0], seed=seed)
             model = GenreClassifier(preset='fast', seed=seed).fit(items)

@@ -1,5 +1,5 @@
 "Scoreboard on real synopses: read, clean, split, score, and how long it takes; writes a table as markdown and JSON"
-import argparse, contextlib, os, tempfile, time
+import argparse, time
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -19,18 +19,6 @@ SETS = {  # name: file, how it is read, how it is cleaned, folds (or one split o
     'books_all_dirty': (dict(id_col='universal_product_code', text_cols=['product_description'], genre_col='category'),
                         dict(min_count=20), 5)}
 MODELS = ('logistic on words', 'logistic on both', 'logistic on sentences', 'blend')
-
-
-@contextlib.contextmanager
-def nothing_remembered():
-    "An empty cache while the block runs"
-    before = os.environ.get('GENRE_FASTAI_CACHE')
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ['GENRE_FASTAI_CACHE'] = cache
-        try: yield
-        finally:
-            if before is None: del os.environ['GENRE_FASTAI_CACHE']
-            else: os.environ['GENRE_FASTAI_CACHE'] = before
 
 
 def read(data, name):
@@ -80,7 +68,7 @@ def split_board(items, seed, encoder):
     items = split_items(items, valid=.1, test=.2, seed=seed)
     probabilities = fit_text_baselines(items, MODELS, encoder, seed)
     start = time.time()
-    with nothing_remembered(): clf = fast(items)
+    with empty_cache(): clf = fast(items)
     seconds = time.time() - start
     probabilities["preset 'fast'"] = {s: clf.predict_proba(items[items.split == s]) for s in ('valid', 'test')}
     test = items[items.split == 'test']
@@ -119,7 +107,7 @@ def main():
         write(f'## {name}\n\n```\n{report}\n```\n\nLeft: {len(items)} items, {len(genre_vocab(items))} genres.')
         if k:
             one_split, start = split_items(items, valid=.1, test=.2, seed=args.seed), time.time()
-            with nothing_remembered(): fast(one_split)
+            with empty_cache(): fast(one_split)
             write(f"'fast' on one split in {time.time() - start:.0f} s with nothing remembered.")
         board, note = folds_board(items, k, args.seed, encoder) if k else split_board(items, args.seed, encoder)
         protocol = f'{k} grouped folds, every row tested once' if k else 'one split of 70/10/20'
