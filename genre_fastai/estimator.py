@@ -5,32 +5,36 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #5123df14
+# %% ../nbs/72_estimator.ipynb #2e8ad8b0
 import contextlib, warnings
 from types import SimpleNamespace
 
 import numpy as np, pandas as pd
-from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import average_precision_score
 from sklearn.utils.validation import check_is_fitted
 
 from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_models
 from .bodies import WeightsError, load_body
-from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, load_bundle, mean_of_parts, model_card,
+from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, join_parts, load_bundle, model_card,
                                  predict_batch, row_fingerprints, save_bundle)
 from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, some
 from .embed import BodyEncoder, embed_items, make_encoder
 from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
-from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
+from .metadata import MetadataRidge, has_metadata, metadata_columns, suspect_columns
+from .metrics import (bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, score_table,
+                                  tune_thresholds)
+from .stack import ProbabilityStack
 from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #7555821b
+# %% ../nbs/72_estimator.ipynb #11764b0d
 PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
     'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
+_WHAT = {'image': 'pictures', 'text': 'texts', 'meta': 'metadata'}
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
 def preset_encoders(
@@ -44,17 +48,18 @@ def preset_encoders(
     return [BodyEncoder(body, recipe['depths'], size, recipe['flip']) for size in recipe['sizes']]
 
 class GenreClassifier(ClassifierMixin, BaseEstimator):
-    "Genres of items, from pictures, texts or both; `fit`, `predict`, `leaderboard`, `report`, `score`, `save`, `load`"
+    "Genres of items, from pictures, texts, metadata or all of them; `fit`, `predict`, `leaderboard`, `report`, `score`, `save`, `load`"
     def __init__(self,
         preset:str='fast', # A key of `PRESETS`
         seed:int=0, # For whatever draws
         encoder=None, # Instead of the preset's body: 'colours', a timm name, a `Body`, an encoder, or a list of these
         text_encoder=None, # Instead of the packaged one: 'words' (none), a folder, a hub name, or a `SentenceEncoder`
-        reads=None, # 'image' or 'text', to leave the other aside; None: what the items have
+        reads=None, # 'image', 'text', 'meta' or a list of these, to leave the others aside; None: what there is
         text_cols=None, # Columns that are joined and read instead of `text`; the leaderboard shows each alone
+        meta_cols=None, # Columns of metadata to read, see `MetadataTable`; 'all': every one; None: none
     ):
         self.preset, self.seed, self.encoder, self.text_encoder = preset, seed, encoder, text_encoder
-        self.reads, self.text_cols = reads, text_cols
+        self.reads, self.text_cols, self.meta_cols = reads, text_cols, meta_cols
 
     def _picture_encoders(self):
         if self.encoder is None:
@@ -89,13 +94,27 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
                              'into texts: items[column].astype(str).')
         return [v.strip() if keep else '' for v, keep in zip(items[column], there)]
 
-    def _columns(self, rows):
-        "What to read: columns in which any row has something"
-        there = [c for c in ('image', 'text') if rows[c].notna().any()]
-        if self.reads is not None and self.reads not in ('image', 'text'):
-            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', or None for what there is.")
-        chosen = [c for c in there if self.reads in (None, c)]
-        if not chosen: check_items(rows, needs=self.reads or 'image')   # raises, and says what is missing
+    def _meta_columns(self, items):
+        columns = metadata_columns(items) if isinstance(self.meta_cols, str) and self.meta_cols == 'all' else self.meta_cols or []
+        columns = [columns] if isinstance(columns, str) else list(columns)
+        if unknown := [c for c in columns if c not in items]:
+            raise ItemsError(f"no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items, or meta_cols='all'.")
+        return [c for c in columns if c not in self._text_columns()]
+
+    def _there(self, reads, items):
+        "Rows that hold something to read: (n,) bool"
+        return has_metadata(items.reindex(columns=self.meta_)) if reads == 'meta' else items[reads].notna().to_numpy(bool)
+
+    def _chosen(self, rows):
+        "What to read: what any row has"
+        asked = [self.reads] if isinstance(self.reads, str) else self.reads
+        if asked is not None and (odd := set(asked) - {'image', 'text', 'meta'}):
+            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', 'meta', a list of these, or None for what there is.")
+        chosen = [c for c in ('image', 'text', 'meta') if (asked is None or c in asked) and self._there(c, rows).any()]
+        for column in asked or ():
+            if column == 'meta' and 'meta' not in chosen: raise ItemsError("no metadata to read. Name its columns: meta_cols=[...].")
+            if column not in chosen: check_items(rows, needs=column)   # raises, and says what is missing
+        if not chosen: check_items(rows, needs='image')
         for column, setting, other in (('image', 'encoder', 'text_encoder'), ('text', 'text_encoder', 'encoder')):
             if getattr(self, setting) is not None and column not in chosen:
                 raise ItemsError(f'{setting}= is for {column}s, and nothing is to be read from the column {column!r}. '
@@ -103,7 +122,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return chosen
 
     def fit(self,
-        items:pd.DataFrame, # Items with genres, and pictures or texts
+        items:pd.DataFrame, # Items with genres, and pictures, texts or metadata
         y=None, # Not used: labels are in the items
         use_split:bool=True, # Fit on rows whose split is 'train', where the items have a split
     ):
@@ -113,27 +132,30 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         split = items.split.notna().any() and use_split
         in_fit = items.split.eq('train').fillna(False).to_numpy(bool) if split else np.ones(len(items), bool)
         rows = items[in_fit]
-        columns = self._columns(rows)
+        self.meta_ = self._meta_columns(items)
+        chosen = self._chosen(rows)
         valid = items[items.split.eq('valid').fillna(False)] if split else items[:0]
-        for part in (rows, valid): self._check_rows(part, columns)
+        for part in (rows, valid): self._check_rows(part, chosen)
         vocab, multilabel = genre_vocab(rows), is_multilabel(items)
         if len(vocab) < 2: raise ItemsError(f'only one genre to fit, {vocab}. Add items of another genre.')
         self._check_genres(items, vocab)
-        self.classes_, self.multilabel_, self.bundle_ = np.array(vocab), multilabel, None
-        self.parts_ = [self._fit_part(c, rows[rows[c].notna()]) for c in columns]
-        self._weigh(rows)
-        self.thresholds_ = self._tuned(rows, valid)
+        self._warn_of_leaks(rows)
+        self.classes_, self.multilabel_, self.bundle_, self.stack_ = np.array(vocab), multilabel, None, None
+        self.parts_ = [self._fit_part(reads, rows[self._there(reads, rows)]) for reads in chosen]
+        self._join(rows, valid)
         self.seen_ = set().union(*(marks for marks, fitted in zip(seen, in_fit) if fitted))
         self.n_fit_, self.scores_ = len(rows), {}
         self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
 
-    def _check_rows(self, rows, columns):
+    def _check_rows(self, rows, chosen):
         if not len(rows): return
-        for column in ['genres'] + (columns if len(columns) == 1 else []): check_items(rows, needs=column, every=True)
-        bare = rows.item_id[rows[columns].isna().all(axis=1)]
+        check_items(rows, needs='genres', every=True)
+        if len(chosen) == 1 and chosen != ['meta']: check_items(rows, needs=chosen, every=True)
+        bare = rows.item_id[~np.any([self._there(reads, rows) for reads in chosen], axis=0)]
         if len(bare):
-            raise ItemsError(f'{len(bare)} of {len(rows)} rows have neither picture nor text: {some(bare)}. '
+            what = {'image': 'picture', 'text': 'text', 'meta': 'metadata'}
+            raise ItemsError(f'{len(bare)} of {len(rows)} rows have neither {" nor ".join(what[c] for c in chosen)}: {some(bare)}. '
                              "Drop them first, e.g. clean_items(items, needs='any').")
         if len(rows) > MAX_FIT_ROWS:
             raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
@@ -144,108 +166,118 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if unseen: raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
                                     'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
 
-    def _fit_part(self, column, rows):
+    def _warn_of_leaks(self, rows):
+        found = suspect_columns(rows, self.meta_)
+        for name, genres in found.groupby('column', sort=False).genre:
+            warnings.warn(f'column {name!r} alone says {some(list(genres))} nearly without fault: was it made from the genres? '
+                          'If so, leave it out of meta_cols; see suspect_columns(items).', stacklevel=3)
+
+    def _fit_part(self, reads, rows):
         targets = genre_targets(rows, list(self.classes_), self.multilabel_)
-        if column == 'text':
+        if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets))
+        if reads == 'text':
             return Part('text', [], TextRidge(self._sentence_encoder()).fit(text_array(rows.text), targets))
         encoders = self._picture_encoders()
         parts = [embed_items(rows, e) for e in encoders]
         blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
         return Part('image', encoders, KernelRidgeClassifier(blocks=blocks).fit(np.concatenate(parts, 1), targets))
 
-    def _left_out(self, part, rows):
-        "Places of the rows that the part was fitted on, and what it says of each without having seen it"
-        places = np.flatnonzero(rows[part.reads].notna())
-        p = np.zeros((len(places), len(self.classes_)))
-        p[:, self._known(part)] = part.model.predict_left_out()
-        return places, p
-
     def _known(self, part):
         "Columns of the genres that the part was fitted on"
         return slice(None) if self.multilabel_ else [list(self.classes_).index(c) for c in part.model.classes_]
 
-    def _weigh(self, rows):
-        "Weigh two parts so that the log loss of their left-out predictions is least, on the rows that both can read"
-        if len(self.parts_) < 2: return
-        spread = np.zeros((2, len(rows), len(self.classes_)))
-        for p, part in zip(spread, self.parts_):
-            places, p[places] = self._left_out(part, rows)
-        both, y = rows[['image', 'text']].notna().all(axis=1).to_numpy(), genre_matrix(rows, list(self.classes_))
-        def loss(w):
-            p = np.clip(w*spread[0] + (1 - w)*spread[1], 1e-6, 1 - 1e-6)[both]
-            return -(y[both]*np.log(p) + (1 - y[both])*np.log(1 - p)*self.multilabel_).mean()
-        w = minimize_scalar(loss, bounds=(0, 1), method='bounded').x if both.any() else .5
-        image, text = self.parts_
-        self.parts_ = [image._replace(weight=max(w, .01)), text._replace(weight=max(1 - w, .01))]
+    def _left_out(self, rows):
+        "What each part says of the fitted rows without having seen them: (n_parts, n, n_genres), NaN where it cannot read"
+        said = np.full((len(self.parts_), len(rows), len(self.classes_)), np.nan)
+        for place, part in zip(said, self.parts_):
+            there = self._there(part.reads, rows)
+            p = np.zeros((there.sum(), len(self.classes_)))
+            p[:, self._known(part)] = part.model.predict_left_out()
+            place[there] = p
+        return said
 
-    def _tuned(self, rows, valid):
-        if not self.multilabel_: return None
-        y, p = genre_matrix(rows, list(self.classes_)), self.predict_left_out(rows)
+    def _said(self, items):
+        "What each part says: (n_parts, n, n_genres), NaN where it cannot read"
+        said = np.full((len(self.parts_), len(items), len(self.classes_)), np.nan)
+        for place, part in zip(said, self.parts_):
+            there = self._there(part.reads, items)
+            if there.any(): place[there] = self._part_proba(part, items[there])
+        return said
+
+    def _join(self, rows, valid):
+        "Stack the parts and tune thresholds, on predictions for fitted rows that were left out, and for valid rows"
+        said, y = self._left_out(rows), genre_matrix(rows, list(self.classes_))
         if len(valid):
+            said = np.concatenate([said, self._said(valid)], 1)
             y = np.concatenate([y, genre_matrix(valid, list(self.classes_))])
-            p = np.concatenate([p, self._proba(valid)])
-        return tune_thresholds(y, p)
+        p = said[0]
+        if len(self.parts_) > 1:
+            self.stack_ = ProbabilityStack(self.multilabel_).fit(said, y)
+            p = self.stack_.predict_left_out(said, y, seed=self.seed)
+        self.left_out_ = p[:len(rows)]
+        self.thresholds_ = tune_thresholds(y, p) if self.multilabel_ else None
 
     def predict_left_out(self,
         rows:pd.DataFrame, # The rows of `fit`, in their order
     )->np.ndarray: # (n, n_genres)
-        "Out-of-sample probabilities of the rows that were fitted; the weights of parts are the fitted ones"
+        "Out-of-sample probabilities of the rows that were fitted, by parts and a stack that have not seen them"
         check_is_fitted(self, 'classes_')
         if self.bundle_ is not None: raise ValueError('a model that was loaded no longer knows its left-out predictions. Fit it anew.')
-        rows = self._joined(rows)
-        return mean_of_parts([(*self._left_out(part, rows), part.weight) for part in self.parts_], len(rows))
+        if len(rows) != self.n_fit_: raise ValueError(f'{len(rows)} rows, but {self.n_fit_} were fitted. Pass those, in their order.')
+        return self.left_out_
 
     def _part_proba(self, part, items):
         "Probabilities of one part for rows that have what it reads"
-        if part.reads == 'text': return genre_proba(part.model, text_array(items.text), list(self.classes_))
-        vectors = np.concatenate([embed_items(items, e) for e in part.encoders], 1)
-        return genre_proba(part.model, vectors, list(self.classes_))
+        vocab = list(self.classes_)
+        if part.reads == 'meta': return genre_proba(part.model, items.reindex(columns=self.meta_), vocab)
+        if part.reads == 'text': return genre_proba(part.model, text_array(items.text), vocab)
+        return genre_proba(part.model, np.concatenate([embed_items(items, e) for e in part.encoders], 1), vocab)
 
     def _proba(self, items):
-        found = []
-        for part in self.parts_:
-            there = items[part.reads].notna().to_numpy()
-            if there.any(): found.append((np.flatnonzero(there), self._part_proba(part, items[there]), part.weight))
-        if not found: check_items(items, needs=self.parts_[0].reads)
-        return mean_of_parts(found, len(items))
+        said = self._said(items)
+        if np.isnan(said).any(2).all() and self.parts_[0].reads != 'meta': check_items(items, needs=self.parts_[0].reads)
+        return join_parts([(slice(None), p) for p in said], len(items), self.stack_)
 
     def predict_proba(self,
-        items:pd.DataFrame, # Items with what was fitted on: pictures, texts, or either
+        items:pd.DataFrame, # Items with what was fitted on: pictures, texts, metadata, or any of them
     )->np.ndarray: # (n, n_genres) in the order of `classes_`; rows add up to 1 for single-label
         "Calibrated probabilities"
         check_is_fitted(self, 'classes_')
         items = self._joined(check_items(items))
-        if len(self.parts_) == 1: check_items(items, needs=self.parts_[0].reads, every=True)
+        if len(self.parts_) == 1 and self.parts_[0].reads != 'meta': check_items(items, needs=self.parts_[0].reads, every=True)
         if self.bundle_ is None: return self._proba(items)
-        given = {part.reads: items[part.reads].where(items[part.reads].notna(), None) for part in self.parts_}
-        return predict_batch(self.bundle_, given.get('image'), given.get('text'))
+        given = {part.reads: items[part.reads].where(items[part.reads].notna(), None) for part in self.parts_ if part.reads != 'meta'}
+        return predict_batch(self.bundle_, given.get('image'), given.get('text'), items.reindex(columns=self.meta_) if self.meta_ else None)
 
     def predict(self,
         items:pd.DataFrame=None, # Items with what was fitted on; or:
         *,
         image=None, # One picture: a path, bytes or a PIL picture
         text=None, # One text, alone or with the picture
+        meta:dict=None, # Metadata of one item: column to cell
         top:int=None, # The `top` likeliest genres instead of those over their thresholds
-    )->list: # One list of genres a row; for `image=` or `text=`, one list
+    )->list: # One list of genres a row; for `image=`, `text=` or `meta=`, one list
         "Genres, likeliest first; a row with nothing over its threshold gets its top genre"
         check_is_fitted(self, 'classes_')
-        if (items is None) == (image is None and text is None):
-            raise ValueError('give items, or one item as image=..., text=..., or both')
-        p = self.predict_proba(items) if items is not None else self._predict_one(image, text)
+        if (items is None) == (image is None and text is None and meta is None):
+            raise ValueError('give items, or one item as image=..., text=..., meta={...}, or any of them')
+        p = self.predict_proba(items) if items is not None else self._predict_one(image, text, meta)
         picked = pick_genres(p, self.multilabel_, self.thresholds_)
         order = np.argsort(-p, axis=1, kind='stable')
         named = [[str(self.classes_[j]) for j in (o[:top] if top else o[k[o] > 0])] for o, k in zip(order, picked)]
         return named if items is not None else named[0]
 
-    def _predict_one(self, image, text):
+    def _predict_one(self, image, text, meta):
         if text is not None and is_blank(text):
             raise ValueError('text is empty. Give one text with words.' if isinstance(text, str) else
                              f'text is of type {type(text).__name__}. Give one text; for several pass items.')
-        for part, given in (('image', image), ('text', text)):
+        for part, what, given in (('image', 'images', image), ('text', 'texts', text), ('meta', 'metadata', meta)):
             if given is not None and part not in {p.reads for p in self.parts_}:
-                raise ValueError(f'this model was not fitted on {part}s. Leave {part}= away.')
-        parts = SimpleNamespace(parts=self.parts_, vocab=list(self.classes_), lock=contextlib.nullcontext())
-        return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text)))
+                raise ValueError(f'this model was not fitted on {what}. Leave {part}= away.')
+        if meta is not None and (unknown := sorted(set(meta) - set(self.meta_))):
+            raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} This model reads {some(self.meta_)}.')
+        parts = SimpleNamespace(parts=self.parts_, vocab=list(self.classes_), lock=contextlib.nullcontext(), stack=self.stack_)
+        return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text, meta)))
 
     def _judged(self, items, allow_seen):
         "The rows to judge on: test rows where there is a split, else all; rows that were fitted are an error"
@@ -291,12 +323,36 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         joined = self._joined(items)
         probabilities = self._simple_models(joined)
         for part in self.parts_ if len(self.parts_) > 1 else []:
-            name = {'image': 'pictures alone', 'text': 'texts alone'}[part.reads]
+            name = f'{_WHAT[part.reads]} alone'
             probabilities[name] = self._by_split(joined, lambda rows: self._alone(part, rows))
         columns = self._text_columns()
         for column in columns if len(columns) > 1 else []: probabilities[f'{column} alone'] = self._column_alone(joined, column)
         probabilities['this classifier'] = self._by_split(items, self.predict_proba)
         return format_scores(score_models(items, probabilities))
+
+    def contributions(self,
+        items:pd.DataFrame, # Items with genres, and what was fitted on
+        by_genre:bool=False, # Average precision of every genre instead
+        allow_seen:bool=False, # Judge rows that were seen in fit as well
+    )->pd.DataFrame: # A row for everything, for each part taken away at prediction, and for each part alone
+        "What pictures, texts and metadata add, on the test rows that have all of them"
+        rows = self._judged(items, allow_seen)
+        joined = self._joined(rows)
+        whole = np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)
+        if not whole.any(): raise ItemsError('no row has everything that the model reads, so that nothing can be taken away.')
+        said, y, n = self._said(joined[whole]), genre_matrix(rows[whole], list(self.classes_)), len(self.parts_)
+        names = [_WHAT[part.reads] for part in self.parts_]
+        chosen = {'everything': np.ones(n, bool)}
+        if n > 2: chosen |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
+        if n > 1: chosen |= {f'{name} alone': np.arange(n) == i for i, name in enumerate(names)}
+        probabilities = {name: self._heard(said, keep) for name, keep in chosen.items()}
+        if by_genre: return pd.DataFrame({name: average_precision_score(y, p, average=None) for name, p in probabilities.items()}, index=self.classes_)
+        return format_scores(score_table(y, probabilities, self.multilabel_, self.thresholds_))
+
+    def _heard(self, said, keep):
+        "Probabilities where only the parts in `keep` speak"
+        said = np.where(keep[:, None, None], said, np.nan)
+        return join_parts([(slice(None), p) for p in said], said.shape[1], self.stack_)
 
     def _by_split(self, items, proba):
         parts = {split: items[items.split == split] for split in ('valid', 'test')}
@@ -316,7 +372,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
 
     def _alone(self, part, rows):
         "What one part says; where a row lacks what it reads, the share of each genre in train"
-        there, p = rows[part.reads].notna().to_numpy(), np.zeros((len(rows), len(self.classes_)))
+        there, p = self._there(part.reads, rows), np.zeros((len(rows), len(self.classes_)))
         p[:, self._known(part)] = part.model.prior_
         if there.any(): p[there] = self._part_proba(part, rows[there])
         return p
@@ -342,16 +398,16 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if self.bundle_ is not None:
             raise ValueError(f'this model was loaded from {str(self.bundle_.folder)!r}. Copy that folder.')
         trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
-                      'text_cols': self.text_cols, 'seen': sorted(self.seen_)}
+                      'text_cols': self.text_cols, 'meta_cols': self.meta_, 'seen': sorted(self.seen_)}
         return save_bundle(folder, self.parts_, self.classes_.tolist(), self.thresholds_, trained_on,
-                           model_card(self._described(), trained_on, self.classes_), overwrite)
+                           model_card(self._described(), trained_on, self.classes_), overwrite, self.stack_)
 
     def _described(self):
         "The kind of model, in a few words"
         of = {'image': lambda p: ' and '.join(e.name for e in p.encoders),
-              'text': lambda p: 'words and letters' + (' and sentence vectors' if p.model.share_ else '')}
-        what = {'image': 'pictures', 'text': 'texts'}
-        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {what[p.reads]}' for p in self.parts_)
+              'text': lambda p: 'words and letters' + (' and sentence vectors' if p.model.share_ else ''),
+              'meta': lambda p: ', '.join(p.model.table_.columns_)}
+        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {_WHAT[p.reads]}' for p in self.parts_)
 
     @classmethod
     def load(cls,
@@ -360,8 +416,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Read a bundle"
         bundle = load_bundle(folder)
         facts = bundle.config['trained_on']
-        self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'))
-        self.bundle_, self.parts_, self.classes_ = bundle, bundle.parts, np.array(bundle.vocab)
+        self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'), meta_cols=facts.get('meta_cols'))
+        self.bundle_, self.parts_, self.stack_ = bundle, bundle.parts, bundle.stack
+        self.classes_, self.meta_ = np.array(bundle.vocab), facts.get('meta_cols') or []
         self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
         self.n_fit_, self.data_, self.scores_, self.seen_ = facts['rows'], facts['data'], facts['scores'], set(facts['seen'])
         return self

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-# %% ../nbs/32_kernel_ridge.ipynb #55d8f2e9
+# %% ../nbs/32_kernel_ridge.ipynb #1f6878bc
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     "Gaussian kernel ridge; `alpha` and `width` by leave-one-out error in closed form, probabilities calibrated on the same predictions"
     def __init__(self,
@@ -68,6 +68,14 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
             self.temperature_ = np.exp(minimize_scalar(loss, bounds=(-1, 5), method='bounded').x)
         p = np.clip(self.predict_left_out(), 1e-6, 1 - 1e-6)
         return -(targets*np.log(p) + (1 - targets)*np.log(1 - p)*self.multilabel_).sum(1).mean()
+
+    def _strengths(self, kernel, targets):
+        "For each of `alphas`: log loss of left-out probabilities, strength, coefficients and left-out scores"
+        for alpha in self.alphas:
+            inverse = np.linalg.inv(kernel + alpha*np.eye(len(kernel), dtype=np.float32))
+            coef = (inverse @ (targets - self.prior_)).astype(np.float32)
+            self.left_out_ = targets - coef/np.diag(inverse)[:, None]
+            yield self._calibrate(targets), alpha, coef, self.left_out_
 
     def _curve(self, scores, truth):
         "Slope and offset of the logistic curve from scores to probabilities"

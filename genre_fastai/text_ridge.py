@@ -35,7 +35,7 @@ def text_array(
     texts = check_items(items, needs='text').text if isinstance(items, pd.DataFrame) else items
     return np.array([text if isinstance(text, str) else '' for text in texts], dtype=object)
 
-# %% ../nbs/33_text_ridge.ipynb #4d97a9ab
+# %% ../nbs/33_text_ridge.ipynb #46ad3e8e
 class TextRidge(KernelRidgeClassifier):
     "Ridge on the likeness of texts in words, letters and sentence vectors, tuned by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -73,14 +73,6 @@ class TextRidge(KernelRidgeClassifier):
         self._calibrate(targets)
         self.word_weights_ = [(x.T @ self.coef_*(1 - self.share_)/2).astype(np.float32) for x in counts]
         return self
-
-    def _strengths(self, kernel, targets):
-        "For each strength of the ridge: loss, strength, coefficients and left-out scores"
-        for alpha in self.alphas:
-            inverse = np.linalg.inv(kernel + alpha*np.eye(len(kernel), dtype=np.float32))
-            coef = (inverse @ (targets - self.prior_)).astype(np.float32)
-            self.left_out_ = targets - coef/np.diag(inverse)[:, None]
-            yield self._calibrate(targets), alpha, coef, self.left_out_
 
     def _scaled(self, vectors): return ((vectors - self.mean_)/self.std_).astype(np.float32)
     def _likeness(self, x): return rbf_kernel(x, self.x_, gamma=.5/x.shape[1]).astype(np.float32)
