@@ -6,7 +6,9 @@
 __all__ = ['made_metadata', 'metadata_columns', 'NumberColumn', 'NameColumn', 'MetadataTable', 'has_metadata', 'MetadataRidge',
            'suspect_columns']
 
-# %% ../nbs/35_metadata.ipynb #f21c7563
+# %% ../nbs/35_metadata.ipynb #5b762cff
+from numbers import Number
+
 import numpy as np, pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -101,14 +103,14 @@ class NameColumn:
 
     def transform(self, cells): return self.counter.transform([_names(cell, self.sep) for cell in cells])
 
-# %% ../nbs/35_metadata.ipynb #572de61f
+# %% ../nbs/35_metadata.ipynb #fc571c80
 class _NoUse(Exception): "Why a column cannot be used"
 
 def _column_kind(cells):
     "An unfitted column for these cells; a `_NoUse` that says why there is none"
     there = cells[cells.map(_filled)]
     if not len(there): raise _NoUse('empty')
-    if not there.map(lambda v: isinstance(v, (str, list, tuple, set, bool, np.bool_)) or np.isreal(v)).all():
+    if not there.map(lambda v: isinstance(v, (str, list, tuple, set, np.bool_, Number))).all():
         raise _NoUse(f'holds {type(there.iloc[0]).__name__} values')
     if not there.map(lambda v: isinstance(v, (list, tuple, set))).any():
         if there.map(str).nunique() < 2: raise _NoUse('the same value in every row')
@@ -185,7 +187,7 @@ class MetadataRidge(KernelRidgeClassifier):
         check_is_fitted(self, 'coef_')
         return self.prior_ + self.table_.transform(frame) @ self.coef_
 
-# %% ../nbs/35_metadata.ipynb #d7cfb58e
+# %% ../nbs/35_metadata.ipynb #767d1c4c
 def _suspects(rows): return pd.DataFrame(rows, columns=['column', 'genre', 'average precision', 'share'])
 
 def suspect_columns(
@@ -205,5 +207,5 @@ def suspect_columns(
         p = cross_val_predict(Ridge(alpha=.1, solver='sparse_cg'), x, y[:, kept].astype(float), cv=KFold(5, shuffle=True, random_state=0))
         for k, j in enumerate(kept):
             share, score = y[:, j].mean(), average_precision_score(y[:, j], p[:, k] if p.ndim > 1 else p)
-            if score >= threshold and share < .5: rows.append((name, vocab[j], score, share))
+            if score >= threshold and share < .75: rows.append((name, vocab[j], score, share))
     return _suspects(rows)
