@@ -92,7 +92,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #e8e85567
+# %% ../nbs/48_bundle.ipynb #23ae3b82
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -155,7 +155,8 @@ def encoder_from_state(
     if facts['kind'] == 'body':
         body = _empty_body(facts['weights'])
         body.model.load_state_dict(state)
-        return BodyEncoder(body, facts['depths'], facts['size'], facts['flip'], facts['fast'])
+        size = tuple(facts['size']) if isinstance(facts['size'], list) else facts['size']
+        return BodyEncoder(body, facts['depths'], size, facts['flip'], facts['fast'])
     model = GenreNet(_empty_body(facts['weights']), facts['n_out']) if facts['weights'] else SmallCNN(facts['n_out'])
     model.load_state_dict(state)
     model.fast = facts['fast']
@@ -166,7 +167,7 @@ def _empty_body(weights):
     found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
     return Body(body_network(found), found)
 
-# %% ../nbs/48_bundle.ipynb #cc81c412
+# %% ../nbs/48_bundle.ipynb #1c702ab5
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']
 _RIDGE_FACTS = ['width_', 'alpha_', 'share_', 'temperature_', 'multilabel_']
 _COUNTERS = ['words', 'characters'] # Of a `TextRidge`, see `tfidf`
@@ -183,7 +184,7 @@ def model_state(
     facts['classes'] = model.classes_.tolist()
     if isinstance(model, TextRidge): return _text_ridge_state(model, facts, arrays)
     if isinstance(model, MetadataRidge): return _metadata_state(model, facts, arrays)
-    return {'kind': 'kernel ridge', **facts, 'blocks': model.blocks}, arrays
+    return {'kind': 'kernel ridge', **facts, 'blocks': model.blocks, 'kernel': model.kernel}, arrays
 
 def _text_ridge_state(model, facts, arrays):
     for name, counter, weights in zip(_COUNTERS, model.counters_, model.word_weights_):
@@ -222,7 +223,7 @@ def model_from_state(
     if facts['kind'] == 'text network': return _text_network_from_state(facts, arrays)
     if facts['kind'] == 'text ridge': model = _text_ridge_from_state(facts, arrays)
     elif facts['kind'] == 'metadata ridge': model = _metadata_from_state(facts, arrays)
-    else: model = KernelRidgeClassifier(blocks=facts['blocks'])
+    else: model = KernelRidgeClassifier(blocks=facts['blocks'], kernel=facts['kernel'])
     for k in _RIDGE_FACTS + _RIDGE_ARRAYS:
         if k in facts or k in arrays: setattr(model, k, facts[k] if k in facts else arrays[k])
     model.classes_ = np.array(facts['classes'])

@@ -56,7 +56,7 @@ def colour_descriptors(
     parts = [*map(_colour_histogram, [hsv, *quarters]), _edge_histograms(grey), _texture(grey)]
     return np.sqrt(np.concatenate(parts)).astype(np.float32)
 
-# %% ../nbs/26_embed.ipynb #799d3290
+# %% ../nbs/26_embed.ipynb #6ceb65e6
 class ColourEncoder:
     "Descriptors of colour and layout: no download, about a thousand pictures a second and core"
     name = 'colours1'
@@ -88,7 +88,7 @@ class BodyEncoder:
     def __init__(self,
         body:Body, # From `load_body`
         depths:str='last', # 'last', or 'all': average, maximum and spread at five depths
-        size:int=None, # Side in pixels of the square that pictures are squeezed into; None: as in the body's training
+        size=None, # Side in pixels of the square that pictures are squeezed into, or (width, height); None: as in the body's training
         flip:bool=False, # Average with the vectors of the mirrored picture: steadier, at twice the time
         fast:bool=True, # Use `fast_dtype` where the hardware has it
     ):
@@ -99,7 +99,7 @@ class BodyEncoder:
         precision = str(self.dtype or torch.float32).removeprefix('torch.')
         weights = body.weights
         self.name = '-'.join([weights.arch, _state_digest(body), weights.padding or 'own', depths,
-                              f'{self.size}{"f"*flip}', precision])
+                              f'{"x".join(map(str, np.atleast_1d(self.size)))}{"f"*flip}', precision])
 
     def prepare(self, image): return np.asarray(squeeze(image, self.size)).transpose(2, 0, 1)
 
@@ -121,14 +121,14 @@ def make_encoder(
     if encoder == 'pixels': return PixelEncoder()
     return BodyEncoder(load_body(encoder))
 
-# %% ../nbs/26_embed.ipynb #ff2051fa
+# %% ../nbs/26_embed.ipynb #84bfb828
 def prepare_picture(
     encoder, # From `make_encoder`
     source, # A path, bytes or a PIL picture
 )->np.ndarray: # What `encoder.encode` takes a stack of
     "One picture, opened no larger than the encoder needs it; raises `ImageError` if it cannot be read"
     if isinstance(source, Image.Image): return encoder.prepare(source.convert('RGB'))
-    return encoder.prepare(open_image(source, size=getattr(encoder, 'size', 96)))
+    return encoder.prepare(open_image(source, size=int(np.max(getattr(encoder, 'size', 96)))))
 
 def embed_items(
     items:pd.DataFrame, # Items that all have a readable picture (`clean_items` sees to that)

@@ -30,10 +30,12 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #11764b0d
-PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
-    'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
-    'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
+# %% ../nbs/72_estimator.ipynb #7744d267
+_CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from, ten times the work
+PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
+    'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True, image={}, text={}),
+    'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True, image={}, text=_CHOICES),
+    'best': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320, (320, 480)), flip=True, image=dict(kernel='exponential'), text=_CHOICES)}
 _WHAT = {'image': 'pictures', 'text': 'texts', 'meta': 'metadata'}
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
@@ -127,6 +129,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         use_split:bool=True, # Fit on rows whose split is 'train', where the items have a split
     ):
         "Fit on the train rows (all, where there is no split); thresholds come from left-out predictions and valid rows"
+        if self.preset not in PRESETS: raise ValueError(f'preset is {self.preset!r}; use one of {list(PRESETS)}.')
         check_items(items, needs='genres')
         items, seen = self._joined(items), row_fingerprints(items)
         split = items.split.notna().any() and use_split
@@ -176,11 +179,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         targets = genre_targets(rows, list(self.classes_), self.multilabel_)
         if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets))
         if reads == 'text':
-            return Part('text', [], TextRidge(self._sentence_encoder()).fit(text_array(rows.text), targets))
+            return Part('text', [], TextRidge(self._sentence_encoder(), **PRESETS[self.preset]['text']).fit(text_array(rows.text), targets))
         encoders = self._picture_encoders()
         parts = [embed_items(rows, e) for e in encoders]
         blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
-        return Part('image', encoders, KernelRidgeClassifier(blocks=blocks).fit(np.concatenate(parts, 1), targets))
+        return Part('image', encoders, KernelRidgeClassifier(blocks=blocks, **PRESETS[self.preset]['image']).fit(np.concatenate(parts, 1), targets))
 
     def _known(self, part):
         "Columns of the genres that the part was fitted on"
@@ -330,23 +333,36 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         probabilities['this classifier'] = self._by_split(items, self.predict_proba)
         return format_scores(score_models(items, probabilities))
 
+    def ablate(self,
+        items:pd.DataFrame, # Items with everything that the model reads
+    )->dict: # Name -> (n, n_genres) probabilities: everything, without each part, each part alone
+        "What is said where pictures, texts or metadata are taken away at prediction"
+        check_is_fitted(self, 'classes_')
+        joined, n = self._joined(check_items(items)), len(self.parts_)
+        lacks = ~np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)
+        if lacks.any(): raise ItemsError(f'{lacks.sum()} of {len(items)} rows lack something that the model reads: '
+                                         f'{some(items.item_id[lacks])}. Leave them out.')
+        said, names = self._said(joined), [_WHAT[part.reads] for part in self.parts_]
+        kept = {'everything': np.ones(n, bool)}
+        if n > 2: kept |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
+        if n > 1: kept |= {f'{name} alone': np.arange(n) == i for i, name in enumerate(names)}
+        return {name: self._heard(said, keep) for name, keep in kept.items()}
+
     def contributions(self,
         items:pd.DataFrame, # Items with genres, and what was fitted on
         by_genre:bool=False, # Average precision of every genre instead
         allow_seen:bool=False, # Judge rows that were seen in fit as well
-    )->pd.DataFrame: # A row for everything, for each part taken away at prediction, and for each part alone
+    )->pd.DataFrame: # A row a set of inputs, see `ablate`
         "What pictures, texts and metadata add, on the test rows that have all of them"
         rows = self._judged(items, allow_seen)
         joined = self._joined(rows)
-        whole = np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)
-        if not whole.any(): raise ItemsError('no row has everything that the model reads, so that nothing can be taken away.')
-        said, y, n = self._said(joined[whole]), genre_matrix(rows[whole], list(self.classes_)), len(self.parts_)
-        names = [_WHAT[part.reads] for part in self.parts_]
-        chosen = {'everything': np.ones(n, bool)}
-        if n > 2: chosen |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
-        if n > 1: chosen |= {f'{name} alone': np.arange(n) == i for i, name in enumerate(names)}
-        probabilities = {name: self._heard(said, keep) for name, keep in chosen.items()}
-        if by_genre: return pd.DataFrame({name: average_precision_score(y, p, average=None) for name, p in probabilities.items()}, index=self.classes_)
+        whole = rows[np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)]
+        if not len(whole): raise ItemsError('no row has everything that the model reads, so that nothing can be taken away.')
+        probabilities, y = self.ablate(whole), genre_matrix(whole, list(self.classes_))
+        if by_genre:
+            there = y.any(0)
+            return pd.DataFrame({name: average_precision_score(y[:, there], p[:, there], average=None)
+                                 for name, p in probabilities.items()}, index=self.classes_[there])
         return format_scores(score_table(y, probabilities, self.multilabel_, self.thresholds_))
 
     def _heard(self, said, keep):

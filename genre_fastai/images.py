@@ -120,13 +120,13 @@ def open_image(
         _check_pixels(image, name, max_pixels)
         return _pixels(image, name, size)
 
-# %% ../nbs/04_images.ipynb #cab1ddb1
+# %% ../nbs/04_images.ipynb #d539d4ad
 def squeeze(
     image:Image.Image, # RGB
-    size:int, # Side of the square in pixels
-)->Image.Image: # (size, size), by bicubic interpolation of an area-averaged copy
-    "The whole picture as a square"
-    return image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
+    size, # Side of the square in pixels, or (width, height)
+)->Image.Image: # Of that size, by bicubic interpolation of an area-averaged copy
+    "The whole picture as a square, or in another form"
+    return image.resize((size, size) if isinstance(size, int) else tuple(size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 # %% ../nbs/04_images.ipynb #b2187f10
 def perceptual_hash(

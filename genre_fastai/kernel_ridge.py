@@ -13,14 +13,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-# %% ../nbs/32_kernel_ridge.ipynb #1f6878bc
+# %% ../nbs/32_kernel_ridge.ipynb #741f3b14
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     "Gaussian kernel ridge; `alpha` and `width` by leave-one-out error in closed form, probabilities calibrated on the same predictions"
     def __init__(self,
         alphas=(.1, .3, 1., 3.), # Strengths of the ridge to choose from
         widths=(.35, .5, .7, 1.), # Widths of the Gaussian to choose from, 1: the mean squared distance of two vectors
         blocks=None, # Widths of the blocks of columns that get a kernel each; None: all columns are one block
-    ): self.alphas, self.widths, self.blocks = alphas, widths, blocks
+        kernel:str='gaussian', # 'gaussian', or 'exponential' in the distance, which has heavier tails
+    ): self.alphas, self.widths, self.blocks, self.kernel = alphas, widths, blocks, kernel
 
     def _distances(self, x):
         "Mean squared difference of the rows of `x` to the fitted rows, block by block: (n, n_fit) each"
@@ -30,12 +31,16 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
             u, v = ((z[:, a:b] - self.mean_[a:b])/self.std_[a:b] for z in (x, self.x_))
             yield np.maximum((u**2).sum(1)[:, None] + (v**2).sum(1) - 2*u @ v.T, 0)/(2*(b - a))
 
-    def _kernel(self, distances, width): return np.mean([np.exp(-d/width**2/2) for d in distances], 0)
+    def _kernel(self, distances, width):
+        if self.kernel == 'exponential': return np.mean([np.exp(-np.sqrt(d)/width) for d in distances], 0)
+        return np.mean([np.exp(-d/width**2/2) for d in distances], 0)
 
     def fit(self,
         x, # (n, d) vectors
         y, # (n,) names, or (n, n_genres) 0/1
     ):
+        if self.kernel not in ('gaussian', 'exponential'):
+            raise ValueError(f"kernel is {self.kernel!r}; use 'gaussian' or 'exponential'.")
         x, targets = np.asarray(x, np.float32), self._targets(y)
         self.x_, self.mean_, self.std_, self.prior_ = x, x.mean(0), x.std(0) + 1e-6, targets.mean(0)
         distances, best = list(self._distances(x)), np.inf
