@@ -37,9 +37,9 @@ def list_files(
         found += [(inner/f).as_posix() for f in files if not f.startswith('.')]
     return sorted(found)
 
-# %% ../nbs/02_sources.ipynb #6048417f
-_SPLIT_FOLDERS = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
-                  'test': 'test', 'testing': 'test'}
+# %% ../nbs/02_sources.ipynb #274a2358
+_SPLIT_NAMES = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
+                  'dev': 'valid', 'test': 'test', 'testing': 'test'}
 _LAYOUT = 'Sort the pictures into one sub-folder a genre, e.g. covers/Jazz/1.jpg and covers/Rock/2.jpg'
 
 def read_folder(
@@ -51,7 +51,7 @@ def read_folder(
     if not files: raise ItemsError(f'folder {str(path)!r} holds no files. {_LAYOUT}.')
     parts = [name.split('/') for name in files]
     tops = {p[0] for p in parts if len(p) > 1}
-    has_splits = len(tops) > 1 and all(t.lower() in _SPLIT_FOLDERS for t in tops) and any(len(p) > 2 for p in parts)
+    has_splits = len(tops) > 1 and all(t.lower() in _SPLIT_NAMES for t in tops) and any(len(p) > 2 for p in parts)
     depth = 1 if has_splits else 0
     genres = [[_sound_name(p[depth].strip())] if len(p) > depth + 1 else [] for p in parts]
     found = sorted({g[0] for g in genres if g})
@@ -66,7 +66,7 @@ def read_folder(
                       stacklevel=2)
     ids = [_sound_name(name) for name in files]
     sound = [i == name for i, name in zip(ids, files)]
-    splits = [_SPLIT_FOLDERS[p[0].lower()] if len(p) > 1 else None for p in parts] if has_splits else None
+    splits = [_SPLIT_NAMES[p[0].lower()] if len(p) > 1 else None for p in parts] if has_splits else None
     return make_items(item_id=number_repeats(ids)[0], genres=genres, split=splits,
                       image=[str(path/name) if ok else None for name, ok in zip(files, sound)],
                       mended=[None if ok else 'file name is not UTF-8: rename the file' for ok in sound])
@@ -224,7 +224,7 @@ def find_images(
     found = [look_up(v) for v in values]
     return [path for path, _ in found], [note for _, note in found]
 
-# %% ../nbs/02_sources.ipynb #535ed2c5
+# %% ../nbs/02_sources.ipynb #440663c7
 _USUAL = {
     'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc '
               'universalproductcode',
@@ -407,13 +407,14 @@ def read_table(
     label_form:str='auto', # One of `LABEL_FORMS`, or 'auto': see `guess_label_form`
     names:list=None, # Column names, where the file has no header row
     label_sep:str=None, # Character between two genres; `None`: see `guess_separator`
+    sep:str=None, # Character between two fields of a text file; `None`: the likeliest
 )->pd.DataFrame: # Items, with the column `mended`
     "Read items from a table: every record is a row. Raises `ItemsError` that says what is wrong, and with which column"
     if label_form not in ['auto', *LABEL_FORMS]:
         near = nearest(label_form, LABEL_FORMS)
         raise ItemsError(f"label_form {label_form!r} is unknown.{near} Use 'auto' or one of {LABEL_FORMS}.")
     if genre_col and genre_cols: raise ItemsError('genre_col and genre_cols were both given. Pass only one of them.')
-    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names)
+    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names, sep)
     if isinstance(path, pd.DataFrame): path = 'DataFrame'
     id_col, text_cols, genre_col, genre_cols = _choose_columns(
         frame, id_col, image_col, text_cols, genre_col, genre_cols, meta_cols, label_form)
@@ -428,9 +429,10 @@ def read_table(
     ids, repeated = number_repeats(_row_ids(frame, id_col, notes))
     for note, r in zip(notes, repeated): note += ['id repeated, numbered'] if r else []
     used, split = {id_col, image_col, genre_col, *text_cols, *genre_cols}, None
-    if 'split' in frame and 'split' not in used and all(v in [*SPLITS, '', None] for v in frame['split']):
-        split = [s or None for s in frame['split']]
-        used.add('split')
+    if 'split' in frame and 'split' not in used:
+        split = [_SPLIT_NAMES.get(_as_text(v).strip().lower(), v) or None for v in frame['split']]
+        if all(s in [*SPLITS, None] for s in split): used.add('split')
+        else: split = None
     items = make_items(item_id=ids, image=images, text=texts, genres=genres, split=split)
     kept = [c for c in frame if c not in used] if meta_cols is None else list(dict.fromkeys(meta_cols))
     new = number_repeats([f'{c}_in_file' if c in [*ITEM_COLUMNS, 'mended'] else c for c in kept])[0]
