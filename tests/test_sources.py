@@ -491,3 +491,12 @@ def test_a_table_that_is_there_already():
     assert items.text.isna().tolist() == [False, True, False] and items.year.tolist()[:2] == [1999, 2000.5]
     assert list(frame.columns) == ['id', 'overview', 'genres', 'year']
     with pytest.raises(ItemsError, match='read_table.df'): make_items(frame)
+
+
+def test_split_names_and_field_separator(tmp_path):
+    text = 'id#genre#text#split\na#War#one, two, three#TRAIN\nb#Pop#four, five, six#dev\nc#Pop#seven#\n'
+    items = read_table(write(tmp_path/'t.txt', text), sep='#')
+    assert items.text.tolist() == ['one, two, three', 'four, five, six', 'seven']
+    assert items.split.tolist() == ['train', 'valid', None] and 'split_in_file' not in items
+    odd = pd.DataFrame({'id': ['a', 'b'], 'genre': ['War', 'Pop'], 'text': ['x', 'y'], 'split': ['val', ['list']]})
+    assert 'split_in_file' in read_table(odd) and read_table(odd).split.isna().all()
