@@ -778,6 +778,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'genre_fastai.prepare_data._offer_removals': ( 'prepare_data.html#_offer_removals',
                                                                                           'genre_fastai/prepare_data.py'),
                                            'genre_fastai.prepare_data._take': ('prepare_data.html#_take', 'genre_fastai/prepare_data.py'),
+                                           'genre_fastai.prepare_data._telling': ( 'prepare_data.html#_telling',
+                                                                                   'genre_fastai/prepare_data.py'),
                                            'genre_fastai.prepare_data.check_split': ( 'prepare_data.html#check_split',
                                                                                       'genre_fastai/prepare_data.py'),
                                            'genre_fastai.prepare_data.clean_items': ( 'prepare_data.html#clean_items',

@@ -102,7 +102,7 @@ def guess_separator(
         if 2*sum(recurs) >= len(recurs): return sep
     return None
 
-# %% ../nbs/02_sources.ipynb #26b1b656
+# %% ../nbs/02_sources.ipynb #d80edfd0
 _MAX_CELL = 100_000 # characters; a longer cell is no list of genres
 _PRINTED_ARRAY = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:\s+(?:'[^']*'|"[^"]*"))+\s*\]""")
 
@@ -138,15 +138,17 @@ def _names_in(value):
     elif not isinstance(value, (list, tuple, set)): value = [value]
     return [n for n in dict.fromkeys(map(_name_in, value)) if n]
 
-_NO_GENRE = {'n/a', 'na', 'nan', '<na>', 'none', 'null', 'nil', 'unknown', 'undefined', r'\n', '(no genres listed)'}
+_NO_GENRE = set('n a,na,nan,none,null,nil,unknown,undefined,unspecified,not specified,not available,not applicable,'
+                'no genre,no genres,no genre listed,no genres listed,unknown genre,genre unknown'.split(','))
 
 def is_genre(
     name:str, # A genre, or what stands where one should be
 )->bool: # False for 'N/A', 'none', 'unknown' and the like, and where there is no letter or digit
     "Does `name` name a genre?"
-    return any(map(str.isalnum, name)) and name.strip().lower() not in _NO_GENRE
+    words = ' '.join(re.sub(r'[\W_]+', ' ', name.casefold()).split())             # '#N/A' and 'n.a.' are 'n a'
+    return words != '' and words not in _NO_GENRE and name.strip().lower() != r'\n'
 
-# %% ../nbs/02_sources.ipynb #67050ab6
+# %% ../nbs/02_sources.ipynb #73732666
 LABEL_FORMS = ['string', 'delimited', 'list', 'dicts', 'paths', 'onehot']
 
 def guess_label_form(
@@ -172,6 +174,7 @@ def _form_names(value, form, sep):
     if isinstance(value, (list, tuple, set, dict)): return _names_in(value), None
     s = _as_text(value).strip()
     if form in ('list', 'dicts') and _is_literal(s): return _names_in(_literal(s)), None
+    if sep == '/': s = re.sub(r'(?i)\bn\s*/\s*a\b', 'N.A.', s)                  # its parts are no genres 'N' and 'A'
     if form in ('delimited', 'paths') and sep: return parse_genres(s, sep), None
     return [s] if s else [], 'a plain genre among lists' if form in ('list', 'dicts') and is_genre(s) else None
 
