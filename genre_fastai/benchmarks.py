@@ -66,7 +66,7 @@ def _read_bookcover30(place, files, keywords):
     items = _stack([part.assign(split=split) for part, split in zip(parts, ['train', 'test'])])
     return _add_pictures(items.drop(columns='jpg'), items.jpg.tolist(), place)
 
-# %% ../nbs/05_benchmarks.ipynb #a8e08b69
+# %% ../nbs/05_benchmarks.ipynb #cd8711c7
 MM_IMDB_GENRES = ['Action', 'Adventure', 'Animation', 'Biography', 'Comedy', 'Crime', 'Documentary', 'Drama', 'Family',
                   'Fantasy', 'Film-Noir', 'History', 'Horror', 'Music', 'Musical', 'Mystery', 'Romance', 'Sci-Fi',
                   'Short', 'Sport', 'Thriller', 'War', 'Western']
@@ -77,10 +77,10 @@ def _film(path):
     try: film = json.loads(path.read_text(encoding='utf-8'))
     except ValueError: film = None
     if not isinstance(film, dict): return {}, 'JSON could not be read'
-    plots, genres = film.get('plot') or [], film.get('genres') or []
-    plot = plots if isinstance(plots, str) else max(plots, key=len, default=None)
+    plots, genres = ([v] if isinstance(v, str) else v or [] for v in (film.get('plot'), film.get('genres')))
     kept = [g for g in genres if g in MM_IMDB_GENRES]
     remark = 'genre outside the 23 of the paper left out' if len(kept) < len(genres) else None
+    plot = max([p for p in plots if isinstance(p, str)], key=len, default=None)
     return {'title': film.get('title'), 'year': film.get('year'), 'plot': plot, 'genres': kept}, remark
 
 def _read_split(path):
@@ -88,9 +88,9 @@ def _read_split(path):
     try: split = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as e: raise ItemsError(f'{str(path)!r} is no JSON: {e}. Fetch it again.') from e
     parts = ['train', 'dev', 'test']
-    if not isinstance(split, dict) or not all(isinstance(split.get(p), list) for p in parts):
+    if not (isinstance(split, dict) and all(isinstance(split.get(p), list) for p in parts) and any(split.values())):
         found = some(split) if isinstance(split, dict) else type(split).__name__
-        raise ItemsError(f'{str(path)!r} should hold lists of ids under {some(parts)}; found {found}. Fetch it again.')
+        raise ItemsError(f'{str(path)!r} should hold lists of ids under {some(parts)}; found {found or "nothing"}. Fetch it again.')
     return {part: [str(i) for i in split[part]] for part in parts}
 
 def _read_mm_imdb(place, files, keywords):

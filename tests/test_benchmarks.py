@@ -125,6 +125,7 @@ def test_mm_imdb_keeps_a_row_for_a_lost_film(films):
 
 @pytest.mark.parametrize('text, message', [
     ('[', 'is no JSON'), ('[]', 'found list'), ('{"train": [], "test": []}', "found 'train', 'test'"),
+    ('{"train": [], "dev": [], "test": []}', "should hold lists of ids"), ('{}', 'found nothing'),
     ('{"train": ["1"], "dev": [], "test": []}', "none of 1 films is in")])
 def test_mm_imdb_with_a_bad_split(films, text, message):
     write(films/'mmimdb'/'split.json', text)
@@ -135,9 +136,10 @@ def test_mm_imdb_with_a_bad_split(films, text, message):
 def test_odd_film_records(films):
     dataset = films/'mmimdb'/'dataset'
     write(dataset/'0000010.json', '{"title": "No plot", "plot": [], "genres": null}')
-    write(dataset/'0000011.json', '{"plot": "One string.", "genres": ["War"]}')
+    write(dataset/'0000011.json', '{"plot": "One string.", "genres": "War"}')
+    write(dataset/'0000012.json', '{"plot": [null, "Kept."], "genres": []}')
     items = check_items(read_benchmark('mm-imdb', films))
-    assert items.text.isna().tolist() == [True, False, False, False] and items.text[1] == 'One string.'
+    assert items.text.isna().tolist() == [True, False, False, False] and items.text.tolist()[1:3] == ['One string.', 'Kept.']
     assert items.genres.tolist()[:2] == [[], ['War']]
 
 
