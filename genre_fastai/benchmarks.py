@@ -66,7 +66,7 @@ def _read_bookcover30(place, files, keywords):
     items = _stack([part.assign(split=split) for part, split in zip(parts, ['train', 'test'])])
     return _add_pictures(items.drop(columns='jpg'), items.jpg.tolist(), place)
 
-# %% ../nbs/05_benchmarks.ipynb #cd8711c7
+# %% ../nbs/05_benchmarks.ipynb #9dfe5892
 MM_IMDB_GENRES = ['Action', 'Adventure', 'Animation', 'Biography', 'Comedy', 'Crime', 'Documentary', 'Drama', 'Family',
                   'Fantasy', 'Film-Noir', 'History', 'Horror', 'Music', 'Musical', 'Mystery', 'Romance', 'Sci-Fi',
                   'Short', 'Sport', 'Thriller', 'War', 'Western']
@@ -89,8 +89,8 @@ def _read_split(path):
     except ValueError as e: raise ItemsError(f'{str(path)!r} is no JSON: {e}. Fetch it again.') from e
     parts = ['train', 'dev', 'test']
     if not (isinstance(split, dict) and all(isinstance(split.get(p), list) for p in parts) and any(split.values())):
-        found = some(split) if isinstance(split, dict) else type(split).__name__
-        raise ItemsError(f'{str(path)!r} should hold lists of ids under {some(parts)}; found {found or "nothing"}. Fetch it again.')
+        found = (some(split) or 'nothing') if isinstance(split, dict) else type(split).__name__
+        raise ItemsError(f'{str(path)!r} should hold lists of ids under {some(parts)}; found {found}. Fetch it again.')
     return {part: [str(i) for i in split[part]] for part in parts}
 
 def _read_mm_imdb(place, files, keywords):
