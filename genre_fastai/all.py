@@ -4,12 +4,14 @@ from genre_fastai.tables import *
 from genre_fastai.sources import *
 from genre_fastai.merge import *
 from genre_fastai.images import *
+from genre_fastai.benchmarks import *
 from genre_fastai.texts import *
 from genre_fastai.draw import *
 from genre_fastai.synth import *
 from genre_fastai.view_data import *
 from genre_fastai.dedupe import *
 from genre_fastai.prepare_data import *
+from genre_fastai.hierarchy import *
 from genre_fastai.metrics import *
 from genre_fastai.bodies import *
 from genre_fastai.text_bodies import *

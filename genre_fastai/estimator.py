@@ -30,7 +30,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #7744d267
+# %% ../nbs/72_estimator.ipynb #1e9d4887
 _CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from, ten times the work
 PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True, image={}, text={}),
@@ -147,7 +147,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self.parts_ = [self._fit_part(reads, rows[self._there(reads, rows)]) for reads in chosen]
         self._join(rows, valid)
         self.seen_ = set().union(*(marks for marks, fitted in zip(seen, in_fit) if fitted))
-        self.n_fit_, self.scores_ = len(rows), {}
+        self.n_fit_, self.scores_, self.prior_ = len(rows), {}, genre_matrix(rows, vocab).mean(0)
         self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
 
@@ -334,15 +334,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return format_scores(score_models(items, probabilities))
 
     def ablate(self,
-        items:pd.DataFrame, # Items with everything that the model reads
+        items:pd.DataFrame, # Items
     )->dict: # Name -> (n, n_genres) probabilities: everything, without each part, each part alone
-        "What is said where pictures, texts or metadata are taken away at prediction"
+        "What is said where pictures, texts or metadata are taken away at prediction; of a row that is left with nothing, the shares in train"
         check_is_fitted(self, 'classes_')
-        joined, n = self._joined(check_items(items)), len(self.parts_)
-        lacks = ~np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)
-        if lacks.any(): raise ItemsError(f'{lacks.sum()} of {len(items)} rows lack something that the model reads: '
-                                         f'{some(items.item_id[lacks])}. Leave them out.')
-        said, names = self._said(joined), [_WHAT[part.reads] for part in self.parts_]
+        said, names, n = self._said(self._joined(check_items(items))), [_WHAT[part.reads] for part in self.parts_], len(self.parts_)
         kept = {'everything': np.ones(n, bool)}
         if n > 2: kept |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
         if n > 1: kept |= {f'{name} alone': np.arange(n) == i for i, name in enumerate(names)}
@@ -368,7 +364,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def _heard(self, said, keep):
         "Probabilities where only the parts in `keep` speak"
         said = np.where(keep[:, None, None], said, np.nan)
-        return join_parts([(slice(None), p) for p in said], said.shape[1], self.stack_)
+        rows = ~np.isnan(said).any(2).all(0)
+        p = np.tile(self.prior_, (said.shape[1], 1))
+        if rows.any(): p[rows] = join_parts([(slice(None), of_part) for of_part in said[:, rows]], rows.sum(), self.stack_)
+        return p
 
     def _by_split(self, items, proba):
         parts = {split: items[items.split == split] for split in ('valid', 'test')}
@@ -414,7 +413,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if self.bundle_ is not None:
             raise ValueError(f'this model was loaded from {str(self.bundle_.folder)!r}. Copy that folder.')
         trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
-                      'text_cols': self.text_cols, 'meta_cols': self.meta_, 'seen': sorted(self.seen_)}
+                      'text_cols': self.text_cols, 'meta_cols': self.meta_, 'shares': self.prior_.tolist(), 'seen': sorted(self.seen_)}
         return save_bundle(folder, self.parts_, self.classes_.tolist(), self.thresholds_, trained_on,
                            model_card(self._described(), trained_on, self.classes_), overwrite, self.stack_)
 
@@ -434,7 +433,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         facts = bundle.config['trained_on']
         self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'), meta_cols=facts.get('meta_cols'))
         self.bundle_, self.parts_, self.stack_ = bundle, bundle.parts, bundle.stack
-        self.classes_, self.meta_ = np.array(bundle.vocab), facts.get('meta_cols') or []
+        self.classes_, self.meta_, self.prior_ = np.array(bundle.vocab), facts.get('meta_cols') or [], np.array(facts.get('shares', []))
         self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
         self.n_fit_, self.data_, self.scores_, self.seen_ = facts['rows'], facts['data'], facts['scores'], set(facts['seen'])
         return self
