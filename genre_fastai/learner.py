@@ -6,7 +6,7 @@
 __all__ = ['has_several', 'class_weights', 'EpochSeed', 'input_column', 'genre_learner', 'WeightAverage', 'ProgressiveSize',
            'predict_items']
 
-# %% ../nbs/45_learner.ipynb #279369a0
+# %% ../nbs/45_learner.ipynb #3d63e4c0
 import random, sys, tempfile
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from timm.utils import ModelEmaV3
 
 from .core import ItemsError, check_items, genre_counts, make_items, stable_hash
 from .metrics import genre_scores
-from .models import genre_net, lower_top_head, text_net
+from .models import LOSSES, AsymmetricLoss, genre_net, lower_top_head, text_net
 from .text_blocks import text_reader
 
 # %% ../nbs/45_learner.ipynb #6e1a5eb8
@@ -52,15 +52,18 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #f676bd0b
+# %% ../nbs/45_learner.ipynb #0c9ba77c
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map'] if np.isfinite(p).all() else float('nan')
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
-def _loss(dls, weigh_genres, label_smoothing, multilabel):
+def _loss(dls, loss, weigh_genres, label_smoothing, multilabel):
+    if loss not in LOSSES: raise ValueError(f'loss is {loss!r}; use one of {LOSSES}, or give a loss_func.')
     weight = class_weights(dls).to(dls.device) if weigh_genres else None
-    if not multilabel: return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
+    if not multilabel:
+        if loss == 'asymmetric': raise ValueError("loss='asymmetric' is for several genres an item; these have one. Leave it away.")
+        return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
     if label_smoothing: raise ValueError('label_smoothing is for items of one genre; these have several. Set it to 0.')
-    return BCEWithLogitsLossFlat(pos_weight=weight)
+    return (AsymmetricLoss if loss == 'asymmetric' else BCEWithLogitsLossFlat)(pos_weight=weight)
 
 def _scale_pictures(dls, weights):
     "Scale as the body wants it; refuse `dls` that scale for another model"
@@ -95,9 +98,10 @@ def genre_learner(
     arch:str=None, # Pictures: 'small_cnn' (None) or a timm name such as 'mobilenetv2_100'; texts: an encoder, None: the block's
     weights=None, # Of the body: a path, 'random', or None, see `load_body` and `load_text_body`
     pooling:str='mean', # Texts: how windows become one item, see `POOLINGS`
+    loss:str='cross-entropy', # Or 'asymmetric' where items have several genres, see `AsymmetricLoss`
     weigh_genres:bool=True, # Weigh the loss by `class_weights`
     label_smoothing:float=0., # Share of certainty that is taken from the true genre (one genre an item only)
-    loss_func=None, # Instead of weighted cross-entropy (one genre) or binary cross-entropy (several)
+    loss_func=None, # A loss of your own instead
     metrics=None, # Instead of accuracy (one genre) or mAP (several)
     seed:int=0, # For new layers, order and variation
     cbs=(), # Further callbacks
@@ -110,7 +114,7 @@ def genre_learner(
         model = genre_net(arch or 'small_cnn', len(dls.vocab), weights, seed)
         _scale_pictures(dls, getattr(model.body, 'weights', None))
     if loss_func and label_smoothing: raise ValueError('label_smoothing belongs to the loss that you give. Set it there.')
-    if loss_func is None: loss_func = _loss(dls, weigh_genres, label_smoothing, multilabel)
+    if loss_func is None: loss_func = _loss(dls, loss, weigh_genres, label_smoothing, multilabel)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
     learn = Learner(dls, model, loss_func=loss_func, splitter=lower_top_head, metrics=metrics, train_bn=False,
                     cbs=[EpochSeed(seed), BnFreeze(), *cbs], model_dir=Path(tempfile.gettempdir())/'genre_fastai',
