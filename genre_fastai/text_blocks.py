@@ -220,8 +220,9 @@ def fused_block(
                      get_x=[_row_picture, _row_text, _row_present], get_y=_row_genres if multilabel else _row_genre,
                      batch_tfms=cover_transforms(mirror=mirror) if vary else None)
 
-# %% ../nbs/43_text_blocks.ipynb #c3dfa220
-_Fused = tuple[TensorImage, TensorWindows, TensorPresent]
+# %% ../nbs/43_text_blocks.ipynb #f8608030
+_Fused = (tuple[TensorImage, TensorWindows, TensorPresent] |
+          tuple[TensorImage, TensorWindows]) # In a test_dl without labels, fastai takes the last input for the label
 
 def _show_item(ax, sample, title):
     picture, text, present = sample[:3]
