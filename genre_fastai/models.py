@@ -181,7 +181,7 @@ class GatedUnit(nn.Module):
         hidden = torch.stack([layer(v).tanh() for layer, v in zip(self.hidden, vectors)], 1)
         return (self.gates(vectors, present)*hidden).sum(1)
 
-# %% ../nbs/44_models.ipynb #ef967e2d
+# %% ../nbs/44_models.ipynb #40ee8bfb
 class FusedHead(nn.Module):
     "A picture's vector and those of a text's windows, through a `GatedUnit` and dropout, to genres"
     def __init__(self,
@@ -190,8 +190,8 @@ class FusedHead(nn.Module):
         n_out:int, # Number of genres
         pooling:str='mean', # Of windows, one of `POOLINGS`
         width:int=256, # Of the mixture
-        dropout:float=.2, # Share of the mixture that is dropped in training
-        hide:float=.2, # Probability that a picture, or a text, is hidden in training; where both would be, none is
+        dropout:float=.5, # Share of the mixture that is dropped in training
+        hide:float=.4, # Probability that a picture, or a text, is hidden in training; where both would be, none is
     ):
         super().__init__()
         self.windows, self.hide = WindowHead(n_text, None, pooling), hide
