@@ -6,7 +6,7 @@
 __all__ = ['plot_curves', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan', 'describe_training', 'save_learner',
            'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #ddc8a9d2
+# %% ../nbs/50_fine_tune.ipynb #cc663dad
 import copy, json, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +27,9 @@ from .hooks import CollapseAlarm
 from .learner import (EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column,
                                   predict_items)
 from .metrics import tune_thresholds
-from .models import GenreModel, GenreNet, TextNet
+from .models import FusedNet, GenreModel, GenreNet, TextNet
 from .report import Page
-from .text_blocks import text_reader
+from .text_blocks import present_in, text_reader
 
 # %% ../nbs/50_fine_tune.ipynb #fafb9272
 def _last_fit(learn):
@@ -65,7 +65,7 @@ def plot_curves(
         if 'stage' in curves: ax.set_title(title, pad=14)
     return axes
 
-# %% ../nbs/50_fine_tune.ipynb #931dcecf
+# %% ../nbs/50_fine_tune.ipynb #243e83e3
 class Stage(NamedTuple):
     "One part of a training"
     name: str # 'head', 'top' or 'all'
@@ -73,7 +73,8 @@ class Stage(NamedTuple):
     lr: object # Peak rate, or a slice from the lowest to the highest group
     first_group: int # For fastai's `freeze_to`: -1 the head, -2 the top blocks too, 0 everything
 
-def _is_pretrained(model): return isinstance(model, (GenreNet, TextNet)) and model.body.weights.source != 'random'
+def _bodies(model): return [b for b in (model.body, getattr(model, 'text_body', None)) if hasattr(b, 'weights')]
+def _is_pretrained(model): return any(body.weights.source != 'random' for body in _bodies(model))
 
 def plan_stages(
     model:GenreModel, # The model to train
@@ -93,7 +94,7 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #9e7506ce
+# %% ../nbs/50_fine_tune.ipynb #0dcdb2e2
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
@@ -106,25 +107,42 @@ def _picture_vectors(learn, rows):
 
 def _window_vectors(learn, rows):
     "For each text (n_windows, n_out) float32"
-    body, reader = learn.model.body, text_reader(learn.dls)
+    body, reader = _bodies(learn.model)[-1], text_reader(learn.dls)
     encoder = SentenceEncoder(body, 'last', reader.max_length, reader.stride, reader.max_windows, learn.model.fast)
     vectors = embed_windows(rows.text, encoder)
     learn.model.to(learn.dls.device)    # the encoder may have taken the body elsewhere
     return [torch.tensor(v) for v in vectors]
+
+def _fused_vectors(learn, rows):
+    "For each item the vector of its picture, those of its windows, and what is there"
+    present = present_in(rows)
+    pictures = torch.zeros(len(rows), learn.model.body.n_out)
+    if present[:, 0].any(): pictures[present[:, 0]] = _picture_vectors(learn, rows[present[:, 0].numpy()])
+    return list(zip(pictures, _window_vectors(learn, rows), present))
 
 def _padded(samples):
     "(vectors of windows, target) of each item to what a `WindowHead` takes, and targets"
     vectors, targets = zip(*samples)
     return pad_sequence(vectors, batch_first=True), torch.tensor([len(v) for v in vectors]), torch.stack(targets)
 
+def _padded_fused(samples):
+    "(what `_fused_vectors` gives, target) of each item to what a `FusedHead` takes, and targets"
+    items, targets = zip(*samples)
+    pictures, windows, present = zip(*items)
+    return torch.stack(pictures), *_padded(list(zip(windows, targets)))[:2], torch.stack(present), torch.stack(targets)
+
+def _vectors_and_batches(model):
+    "How the vectors of a model's body are had, and how they become batches (None: as fastai does it)"
+    if isinstance(model, FusedNet): return _fused_vectors, _padded_fused
+    return (_window_vectors, _padded) if isinstance(model, TextNet) else (_picture_vectors, None)
+
 def head_learner(
     learn:Learner, # From `genre_learner`, with a body
 )->Learner: # Trains the same head, in place
     "A learner for the head alone, on the vectors of its body"
-    is_text = isinstance(learn.model, TextNet)
-    vectors_of = _window_vectors if is_text else _picture_vectors
+    vectors_of, create_batch = _vectors_and_batches(learn.model)
     train, valid = (list(zip(vectors_of(learn, dl.items), _targets(learn, dl.items))) for dl in (learn.dls.train, learn.dls.valid))
-    kwargs = dict(create_batch=_padded) if is_text else {}
+    kwargs = dict(create_batch=create_batch) if create_batch else {}
     dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True, **kwargs), DataLoader(valid, bs=256, **kwargs),
                       device=learn.dls.device)
     dls.vocab = learn.dls.vocab
@@ -165,7 +183,7 @@ def dry_run(
                        'Free some disk space first.')
     return tuple(min(np.diff(clock.ends[training])) for training in (True, False))
 
-# %% ../nbs/50_fine_tune.ipynb #f440aa88
+# %% ../nbs/50_fine_tune.ipynb #767008b2
 def _minutes(seconds): return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min'
 
 def _warn_of_idle_gpu():
@@ -177,7 +195,7 @@ def describe_plan(
     learn:Learner, # From `genre_learner`
     stages:list[Stage], # From `plan_stages`; those that are left
     folder, # Where the run will write
-)->str: # One line: device, precision, pictures or texts, seconds
+)->str: # One line: device, precision, what is read, seconds
     "What is about to happen and how long it will take, found out by a dry run"
     device, dls = torch.device(learn.dls.device), learn.dls
     on_cpu = device.type == 'cpu'
@@ -192,12 +210,13 @@ def describe_plan(
         total += seconds
     names = {'cpu': f'cpu with {torch.get_num_threads()} threads'}
     where = torch.cuda.get_device_name(device) if device.type == 'cuda' else names.get(device.type, device.type)
-    what = 'texts' if isinstance(learn.model, TextNet) else 'pictures'
-    channels = '' if isinstance(learn.model, TextNet) else ', channels last'
+    column = input_column(dls)
+    what = {'text': 'texts', 'image': 'pictures'}.get(column, 'items')
+    channels = '' if column == 'text' else ', channels last'
     return (f'{where}, {precision}{channels}; {dls.train.n:,} {what} to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #d20d9e61
+# %% ../nbs/50_fine_tune.ipynb #94f4c0d1
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -219,21 +238,27 @@ def _fit_stage(learn, stage, number, record, average, cbs):
         learn.loss_func, learn.epoch_seed.part = loss_func, ''  # MixUp does not give it back after Ctrl-C
 
 def _reading(learn):
-    "The size of pictures, or how texts are cut and pooled"
-    if not isinstance(learn.model, TextNet): return _size(learn)
-    reader = text_reader(learn.dls)
-    return [reader.max_length, reader.stride, reader.max_windows, learn.model.head.pooling]
+    "The size of pictures, and how texts are cut and pooled"
+    reader, head = text_reader(learn.dls), learn.model.head
+    if reader is None: return _size(learn)
+    cut = [reader.max_length, reader.stride, reader.max_windows]
+    return [_size(learn), *cut, head.windows.pooling, head.hide] if isinstance(learn.model, FusedNet) else [*cut, head.pooling]
+
+def _row_content(row, column): # What a learner reads of it, and its genres
+    values = [getattr(row, c) for c in ([column] if isinstance(column, str) else column)]
+    return ' '.join(map(str, [row.item_id, *values, row.genres]))
 
 def _facts(learn, stages, monitor, settings):
     "What must be equal for a run to go on"
     column = input_column(learn.dls)
-    rows = {split: stable_hash(*(f'{r.item_id} {getattr(r, column)} {r.genres}' for r in dl.items.itertuples()))
+    rows = {split: stable_hash(*(_row_content(row, column) for row in dl.items.itertuples()))
             for split, dl in (('train', learn.dls.train), ('valid', learn.dls.valid))}
-    weights = getattr(learn.model.body, 'weights', None)
+    weights = [body.weights for body in _bodies(learn.model)]
     loss = getattr(learn.loss_func, 'func', learn.loss_func)
     per_genre = next((w.tolist() for k in ('weight', 'pos_weight') if (w := getattr(loss, k, None)) is not None), None)
     opt_func = getattr(learn.opt_func, 'func', learn.opt_func)
-    facts = dict(arch=weights.arch if weights else 'small_cnn', weights=weights.digest if weights else 'random',
+    facts = dict(arch=' + '.join(w.arch for w in weights) or 'small_cnn',
+                 weights=' + '.join(w.digest for w in weights) or 'random',
                  vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_reading(learn),
                  seed=learn.epoch_seed.seed, wd=learn.wd, optimiser=getattr(opt_func, '__name__', type(opt_func).__name__),
                  loss=[getattr(loss, '__name__', type(loss).__name__), per_genre, getattr(loss, 'label_smoothing', 0)],
@@ -308,8 +333,8 @@ def fine_tune_stages(self:Learner,
     if not len(self.dls.train):
         raise ValueError(f'{self.dls.train.n} items to train are fewer than a batch of {self.dls.train.bs}. '
                          'Pass a smaller bs to dataloaders, e.g. bs=16.')
-    if (mixup or sizes) and isinstance(self.model, TextNet):
-        raise ValueError('mixup and sizes vary pictures; these are texts. Leave them out.')
+    if (mixup or sizes) and text_reader(self.dls):
+        raise ValueError('mixup and sizes vary pictures alone; here are texts. Leave them out.')
     if sizes and _is_pretrained(self.model):
         raise ValueError('sizes is for training from scratch: a pretrained body knows one size best. Leave it empty.')
     names = [m.name for m in self.metrics] + ['valid_loss']
@@ -358,7 +383,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #955eb150
+# %% ../nbs/50_fine_tune.ipynb #76ac0271
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -366,6 +391,9 @@ def save_learner(
     overwrite:bool=False, # Replace a bundle that is there
 )->Path: # `folder`
     "Write a bundle: safetensors, JSON and a model card; thresholds of several genres are tuned on the validation rows"
+    if isinstance(learn.model, FusedNet):
+        raise ValueError('a bundle holds a network of pictures or one of texts, not yet one of both. Keep this one as a run: '
+                         'learn.fine_tune_stages(folder) again reads the finished run; or save two learners, one of each.')
     train, valid = learn.dls.train.items, learn.dls.valid.items
     vocab, multilabel = list(learn.dls.vocab), has_several(learn.dls)
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
@@ -383,7 +411,7 @@ def _network_part(learn):
     reader = text_reader(learn.dls)
     return Part('text', [], TextNetwork(model, reader.max_length, reader.stride, reader.max_windows, multilabel))
 
-# %% ../nbs/50_fine_tune.ipynb #44b55b66
+# %% ../nbs/50_fine_tune.ipynb #f0a38250
 def _head_probabilities(learn, rows):
     "As `predict_items`, from the remembered vectors of windows"
     check_items(rows, needs='text', every=True)
@@ -402,8 +430,8 @@ def learner_probabilities(
 )->dict: # {'valid': (n, n_genres), 'test': (n, n_genres)} probabilities
     "A learner's predictions for the valid and the test rows, as `score_models` takes them"
     column = input_column(learn.dls)
-    check_items(items, needs=(column, 'genres', 'split'))
-    if remember and column != 'text': raise ValueError('remember is for texts; these are pictures. Set it to False.')
+    check_items(items, needs=(*([column] if isinstance(column, str) else column), 'genres', 'split'))
+    if remember and column != 'text': raise ValueError('remember is for texts alone; here are pictures. Set it to False.')
     predict = _head_probabilities if remember else predict_items
     parts = {split: items[items.split == split] for split in ('valid', 'test')}
     return {split: predict(learn, rows) for split, rows in parts.items() if len(rows)}
