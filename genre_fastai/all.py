@@ -21,9 +21,9 @@ from genre_fastai.report import *
 from genre_fastai.baseline_knn import *
 from genre_fastai.kernel_ridge import *
 from genre_fastai.text_ridge import *
+from genre_fastai.text_baselines import *
 from genre_fastai.metadata import *
 from genre_fastai.stack import *
-from genre_fastai.text_baselines import *
 from genre_fastai.clustering import *
 from genre_fastai.blocks import *
 from genre_fastai.text_blocks import *

@@ -4,7 +4,7 @@ import json, subprocess, sys
 import numpy as np, pytest
 
 from genre_fastai.bundle import BundleError, load_bundle, predict_batch
-from genre_fastai.core import ItemsError, genre_matrix, make_items
+from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.embed_texts import SentenceEncoder
 from genre_fastai.estimator import GenreClassifier
 from genre_fastai.prepare_data import clean_items, split_items
@@ -229,3 +229,58 @@ def test_a_missing_encoder_says_how_to_go_on(texts, monkeypatch):
     monkeypatch.setattr(text_bodies.constants, 'HF_HUB_OFFLINE', True)
     monkeypatch.setattr(text_bodies, '_hub_folder', lambda name: (None, 'not in the local cache'))
     with pytest.raises(WeightsError, match="offline.*text_encoder='words'"): GenreClassifier().fit(texts)
+
+
+def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(world(tmp_path/'films', multilabel=True))
+    films.loc[films.index[::7], 'image'] = None
+    poisoned, folders = films.copy(), []
+    for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = [genre_vocab(films)[0]]
+    for name, items in (('honest', films), ('poisoned', poisoned)):
+        clf = GenreClassifier(**WORDS, meta_cols=['director', 'runtime']).fit(items)
+        folders.append(clf.save(tmp_path/name))
+    honest, other = (load_bundle(f) for f in folders)
+    assert (folders[0]/'model.safetensors').read_bytes() == (folders[1]/'model.safetensors').read_bytes()
+    assert honest.thresholds == other.thresholds and honest.config['parts'] == other.config['parts']
+    moved = films.copy()
+    for i in moved.index[moved.split == 'valid']: moved.at[i, 'genres'] = [genre_vocab(films)[0]]
+    assert GenreClassifier(**WORDS, meta_cols=['director', 'runtime']).fit(moved).thresholds_.tolist() != honest.thresholds  # the test can fail
+
+
+def test_metadata_is_read_saved_and_named(both, tmp_path):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both)
+    clf = GenreClassifier(**WORDS, meta_cols='all').fit(films)
+    assert [p.reads for p in clf.parts_] == ['image', 'text', 'meta'] and 'title' in clf.meta_ and 'true_genres' not in clf.meta_
+    rows = test_rows(films).head(9).copy()
+    rows.loc[rows.index[:3], ['image', 'text']] = None
+    rows.loc[rows.index[3:6], clf.meta_] = None
+    again = GenreClassifier.load(clf.save(tmp_path/'m'))
+    assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
+    assert again.contributions(films).equals(clf.contributions(films)) and set(again.leaderboard(films).index) == set(clf.leaderboard(films).index)
+    assert clf.predict(meta={'director': 'Ada Abel'}, top=3) == again.predict(meta={'director': 'Ada Abel'}, top=3)
+    with pytest.raises(ValueError, match="no column 'directer'. Did you mean 'director'"): clf.predict(meta={'directer': 'Ada Abel'})
+    with pytest.raises(ItemsError, match="no column 'yaer'"): GenreClassifier(**WORDS, meta_cols=['yaer']).fit(films)
+    with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(reads='meta').fit(films)
+    alone = GenreClassifier(reads='meta', meta_cols=['director', 'cast']).fit(films)
+    assert alone.score(films) > .4
+    with pytest.warns(UserWarning, match="column 'shelf' alone says"):
+        GenreClassifier(reads='meta', meta_cols=['shelf', 'director']).fit(films.assign(shelf=[g[0][:2] for g in films.genres]))
+    with pytest.raises(ValueError, match='hold nothing that this model reads'): alone.predict_proba(rows[3:6])
+    frame = rows.assign(image=None, text=None)
+    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.meta_][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
+
+
+def test_what_is_taken_away_at_prediction(both):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both)
+    clf = GenreClassifier(**WORDS, meta_cols=['director', 'cast']).fit(films)
+    rows = test_rows(films)
+    taken = clf.ablate(rows)
+    assert list(taken) == ['everything', 'without pictures', 'without texts', 'without metadata', 'pictures alone', 'texts alone', 'metadata alone']
+    assert np.allclose(taken['without pictures'], clf.predict_proba(rows.assign(image=None)), atol=1e-6)
+    never = GenreClassifier(text_encoder='words', reads=['text', 'meta'], meta_cols=['director', 'cast']).fit(films)
+    assert abs(never.score(films) - (taken['without pictures'].argmax(1) == genre_matrix(rows, list(clf.classes_)).argmax(1)).mean()) <= .02
+    silent = clf.ablate(rows.head(2).assign(director=None, cast=None))
+    assert np.allclose(silent['metadata alone'], clf.prior_)
