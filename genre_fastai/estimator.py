@@ -30,7 +30,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #1e9d4887
+# %% ../nbs/72_estimator.ipynb #f17ccb3d
 _CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from, ten times the work
 PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
     'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True, image={}, text={}),
@@ -157,9 +157,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if len(chosen) == 1 and chosen != ['meta']: check_items(rows, needs=chosen, every=True)
         bare = rows.item_id[~np.any([self._there(reads, rows) for reads in chosen], axis=0)]
         if len(bare):
-            what = {'image': 'picture', 'text': 'text', 'meta': 'metadata'}
-            raise ItemsError(f'{len(bare)} of {len(rows)} rows have neither {" nor ".join(what[c] for c in chosen)}: {some(bare)}. '
-                             "Drop them first, e.g. clean_items(items, needs='any').")
+            what = ' nor '.join({'image': 'picture', 'text': 'text', 'meta': 'metadata'}[c] for c in chosen)
+            raise ItemsError(f'{len(bare)} of {len(rows)} rows have {"neither" if len(chosen) > 1 else "no"} {what}: {some(bare)}. '
+                             'Drop them first, e.g. items[~items.item_id.isin([...])].')
         if len(rows) > MAX_FIT_ROWS:
             raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
                              f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')

@@ -263,10 +263,12 @@ def test_metadata_is_read_saved_and_named(both, tmp_path):
     with pytest.raises(ValueError, match="no column 'directer'. Did you mean 'director'"): clf.predict(meta={'directer': 'Ada Abel'})
     with pytest.raises(ItemsError, match="no column 'yaer'"): GenreClassifier(**WORDS, meta_cols=['yaer']).fit(films)
     with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(reads='meta').fit(films)
-    alone = GenreClassifier(reads='meta', meta_cols=['director', 'cast']).fit(films)
-    assert alone.score(films) > .4
+    with pytest.raises(ItemsError, match='rows have no metadata: .* Drop them first'): GenreClassifier(reads='meta', meta_cols=['director']).fit(films)
+    known = films[films.director.notna()].reset_index(drop=True)
+    alone = GenreClassifier(reads='meta', meta_cols=['director', 'cast']).fit(known)
+    assert alone.score(known) > .4
     with pytest.warns(UserWarning, match="column 'shelf' alone says"):
-        GenreClassifier(reads='meta', meta_cols=['shelf', 'director']).fit(films.assign(shelf=[g[0][:2] for g in films.genres]))
+        GenreClassifier(reads='meta', meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
     with pytest.raises(ValueError, match='hold nothing that this model reads'): alone.predict_proba(rows[3:6])
     frame = rows.assign(image=None, text=None)
     assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.meta_][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
