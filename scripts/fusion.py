@@ -1,5 +1,5 @@
 "Scoreboard on real posters with overviews and metadata, and on book covers with titles: everything together, on grouped folds"
-import argparse, time, warnings
+import argparse, os, time
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -70,6 +70,7 @@ def main():
     parser.add_argument('--only', nargs='+', choices=list(SETS), default=list(SETS), help='one of the sets')
     parser.add_argument('--presets', nargs='+', choices=list(PRESETS), default=list(PRESETS))
     args = parser.parse_args()
+    if (args.data/'weights').is_dir(): os.environ.setdefault('GENRE_FASTAI_WEIGHTS', str(args.data/'weights'))
     out, lines = start_run(args.out, overwrite=args.overwrite, data=args.data.name, seed=args.seed), []
 
     def write(text):
