@@ -14,7 +14,7 @@ from fastai.vision.all import (CategoryBlock, DataBlock, IntToFloatTensor, Multi
 from .core import ItemsError, check_items, genre_vocab, is_multilabel, some
 from .images import ImageCache, open_image, squeeze
 
-# %% ../nbs/42_blocks.ipynb #d44dbdcd
+# %% ../nbs/42_blocks.ipynb #87c3e9c7
 class OpenCover(Transform):
     "Path to square picture, through `open_image`, which knows truncated, animated, CMYK and other odd files"
     def __init__(self,
@@ -36,7 +36,7 @@ def check_readable(
 )->pd.DataFrame: # `items`, unchanged
     "`check_items`, and an `ItemsError` where a row has nothing to read"
     if isinstance(column, str): return check_items(items, needs=column, every=True)
-    bare = check_items(items)[list(column)].isna().all(axis=1)
+    bare = check_items(items)[list(column)].map(lambda cell: pd.isna(cell) or not str(cell).strip()).all(axis=1)
     if bare.any():
         raise ItemsError(f'no {" and no ".join(column)} in {bare.sum()} of {len(items)} rows: {some(items.item_id[bare])}. '
                          'clean_items drops such rows.')

@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'MADE_DATA', 'NetworkEncoder', 'TextNetwork', 'Probabilitie
            'encoder_from_state', 'model_state', 'model_from_state', 'Part', 'save_bundle', 'Bundle', 'row_fingerprints',
            'model_card', 'load_bundle', 'join_parts', 'predict_batch', 'is_blank']
 
-# %% ../nbs/48_bundle.ipynb #201e8baa
+# %% ../nbs/48_bundle.ipynb #8234673b
 import hashlib, json, os, shutil, threading
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +24,9 @@ from .embed import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
 from .embed_texts import SentenceEncoder
 from .images import squeeze
 from .kernel_ridge import KernelRidgeClassifier
-from .metadata import MetadataRidge, MetadataTable, NameColumn, NumberColumn, has_metadata
+from .metadata import MetadataRidge, MetadataTable, NameColumn, NumberColumn
 from .models import GenreNet, PictureModel, SmallCNN, TextNet
-from .stack import ProbabilityStack
+from .stack import ProbabilityStack, check_readable_rows
 from .text_bodies import TextWeights, text_body_network
 from .text_ridge import TextRidge, text_array, tfidf
 from .texts import text_windows
@@ -266,7 +266,7 @@ class Part(NamedTuple):
     encoders:list # Of pictures, whose vectors are joined, in order; empty for texts and metadata
     model:object # To probabilities of genres, from vectors, texts or columns of metadata
 
-# %% ../nbs/48_bundle.ipynb #5e64722e
+# %% ../nbs/48_bundle.ipynb #7691f736
 FORMAT = 4 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
@@ -286,7 +286,7 @@ def _part_from_state(state, arrays):
 
 def _stack_state(stack):
     facts = {'multilabel': stack.multilabel, 'shrinkage': stack.shrinkage, 'sets': [list(s) for s in stack.sets_]}
-    return facts, {f'stack.{k}': getattr(stack, f'{k}_') for k in ('weights', 'offsets', 'prior')}
+    return facts, {f'stack.{k}': getattr(stack, f'{k}_') for k in ('weights', 'offsets', 'prior', 'knows')}
 
 def _stack_from_state(facts, arrays):
     stack = ProbabilityStack(facts['multilabel'], facts['shrinkage'])
@@ -408,7 +408,7 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #a7d070cc
+# %% ../nbs/48_bundle.ipynb #98573cfe
 _WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]'), 'meta': ('metadata', 'meta=[{...}]')}
 
 def join_parts(
@@ -420,8 +420,7 @@ def join_parts(
     spread = np.full((len(found), n, found[0][1].shape[1]), np.nan)
     for place, (rows, p) in zip(spread, found): place[rows] = p
     if stack is not None: return stack.predict_proba(spread).astype(np.float32)
-    if len(silent := np.flatnonzero(np.isnan(spread[0]).any(1))):
-        raise ValueError(f'{len(silent)} of {n} rows hold nothing that this model reads: {some(silent.tolist())}. Leave them out.')
+    check_readable_rows(~np.isnan(spread[0]).any(1))
     return spread[0].astype(np.float32)
 
 def _vectors(part, images, lock):
@@ -449,13 +448,14 @@ def predict_batch(
     for one, name in ((images, 'picture'), (texts, 'text'), (meta, 'dict of metadata')):
         if isinstance(one, (str, bytes, os.PathLike, dict)): raise ValueError(f'one {name} was given instead of several. Pass a list.')
     if meta is not None and not isinstance(meta, pd.DataFrame):
-        meta = pd.DataFrame([{} if row is None else row for row in meta], dtype=object)
+        meta = pd.DataFrame([{} if row is None else dict(row) for row in meta], dtype=object)
     given = {k: v if k == 'meta' else list(v) for k, v in {'image': images, 'text': texts, 'meta': meta}.items() if v is not None}
     reads = [part.reads for part in bundle.parts]
     pass_, trained = ' or '.join(_WORDS[r][1] for r in reads), ' and '.join(_WORDS[r][0] for r in reads)
     if set(given) - set(reads):
         raise ValueError(f'this bundle was trained on {trained} alone. Pass {pass_} only.')
     if not given: raise ValueError(f'this bundle was trained on {trained}. Pass {pass_}.')
+    for part in bundle.parts if meta is not None else []: _check_columns(part, meta)
     sizes = {len(v) for v in given.values()}
     if len(sizes) > 1:
         counted = ' and '.join(f'{len(v)} {_WORDS[k][0]}' for k, v in given.items())
@@ -467,11 +467,20 @@ def predict_batch(
         found.append((rows, p))
     return join_parts(found, n, bundle.stack)
 
+def _check_columns(part, meta):
+    "Columns that were fitted must be among the given ones; single cells may be missing"
+    if part.reads != 'meta' or not len(meta): return
+    known = list(part.model.table_.columns_)
+    if not set(known) & set(meta): raise ValueError(f'meta has the columns {some(list(meta))}; this bundle reads {some(known)}.')
+    for name in set(meta) - set(known):
+        if close := nearest(name, [k for k in known if k not in meta]):
+            raise ValueError(f'meta: no column {name!r} was fitted.{close} This bundle reads {some(known)}.')
+
 def _readable(part, inputs):
     "Rows that hold something that the part can read, and this"
     if part.reads == 'meta':
         frame = inputs.reindex(columns=list(part.model.table_.columns_))
-        rows = np.flatnonzero(has_metadata(frame))
+        rows = np.flatnonzero(part.model.table_.readable(frame))
         return rows, frame.iloc[rows]
     missing = is_blank if part.reads == 'text' else lambda x: pd.api.types.is_scalar(x) and pd.isna(x)
     rows = [i for i, x in enumerate(inputs) if not missing(x)]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #2e8ad8b0
+# %% ../nbs/72_estimator.ipynb #6f9bcee3
 import contextlib, warnings
 from types import SimpleNamespace
 
@@ -18,24 +18,26 @@ from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_model
 from .bodies import WeightsError, load_body
 from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, join_parts, load_bundle, model_card,
                                  predict_batch, row_fingerprints, save_bundle)
-from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, some
+from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
+                               some)
 from .embed import BodyEncoder, embed_items, make_encoder
 from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
-from .metadata import MetadataRidge, has_metadata, metadata_columns, suspect_columns
-from .metrics import (bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, score_table,
-                                  tune_thresholds)
+from .metadata import MetadataRidge, MetadataTable, has_metadata, metadata_columns, suspect_columns
+from .metrics import (bootstrap_interval, chance_probabilities, format_scores, genre_report, genre_scores,
+                                  pick_genres, score_table, tune_thresholds)
 from .stack import ProbabilityStack
 from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #f17ccb3d
-_CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from, ten times the work
+# %% ../nbs/72_estimator.ipynb #d571c64b
+_CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from
+_BODY = dict(arch='mobilenetv2_100', depths='all', flip=True)
 PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
-    'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True, image={}, text={}),
-    'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True, image={}, text=_CHOICES),
-    'best': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320, (320, 480)), flip=True, image=dict(kernel='exponential'), text=_CHOICES)}
+    'fast': dict(**_BODY, sizes=(224,), image={}, text={}),
+    'medium': dict(**_BODY, sizes=(224, 320), image={}, text=_CHOICES),
+    'best': dict(**_BODY, sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'), text=_CHOICES)}
 _WHAT = {'image': 'pictures', 'text': 'texts', 'meta': 'metadata'}
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
@@ -50,7 +52,7 @@ def preset_encoders(
     return [BodyEncoder(body, recipe['depths'], size, recipe['flip']) for size in recipe['sizes']]
 
 class GenreClassifier(ClassifierMixin, BaseEstimator):
-    "Genres of items, from pictures, texts, metadata or all of them; `fit`, `predict`, `leaderboard`, `report`, `score`, `save`, `load`"
+    "Genres of items, from pictures, texts, metadata or all of them"
     def __init__(self,
         preset:str='fast', # A key of `PRESETS`
         seed:int=0, # For whatever draws
@@ -96,12 +98,27 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
                              'into texts: items[column].astype(str).')
         return [v.strip() if keep else '' for v, keep in zip(items[column], there)]
 
-    def _meta_columns(self, items):
-        columns = metadata_columns(items) if isinstance(self.meta_cols, str) and self.meta_cols == 'all' else self.meta_cols or []
-        columns = [columns] if isinstance(columns, str) else list(columns)
-        if unknown := [c for c in columns if c not in items]:
-            raise ItemsError(f"no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items, or meta_cols='all'.")
-        return [c for c in columns if c not in self._text_columns()]
+    def _meta_columns(self, items, rows):
+        "The columns of metadata that help on the rows to fit; a warning names those that cannot"
+        every = isinstance(self.meta_cols, str) and self.meta_cols == 'all'
+        named = [self.meta_cols] if isinstance(self.meta_cols, str) else self.meta_cols or []
+        asked = dict.fromkeys(metadata_columns(items) if every else named)
+        asked = [c for c in asked if c not in self._text_columns()]
+        if unknown := [c for c in asked if c not in items]:
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} '
+                             "Name columns of the items, or meta_cols='all'.")
+        if own := [c for c in asked if c in ITEM_COLUMNS]:
+            raise ItemsError(f'column {some(own)} is no metadata: it has a part of its own, or holds the answer. '
+                             'Leave it out of meta_cols.')
+        if not asked: return []
+        try: table = MetadataTable().fit(rows[asked])
+        except ItemsError:
+            if every: return []
+            raise
+        if table.left_out_ and not every:
+            why = '; '.join(f'{name!r}: {reason}' for name, reason in table.left_out_.items())
+            warnings.warn(f'metadata left aside: {why}.', stacklevel=3)
+        return list(table.columns_)
 
     def _there(self, reads, items):
         "Rows that hold something to read: (n,) bool"
@@ -111,10 +128,12 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "What to read: what any row has"
         asked = [self.reads] if isinstance(self.reads, str) else self.reads
         if asked is not None and (odd := set(asked) - {'image', 'text', 'meta'}):
-            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', 'meta', a list of these, or None for what there is.")
+            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', 'meta', a list of these, or None for what "
+                             'there is.')
         chosen = [c for c in ('image', 'text', 'meta') if (asked is None or c in asked) and self._there(c, rows).any()]
         for column in asked or ():
-            if column == 'meta' and 'meta' not in chosen: raise ItemsError("no metadata to read. Name its columns: meta_cols=[...].")
+            if column == 'meta' and 'meta' not in chosen:
+                raise ItemsError('no metadata to read. Name its columns: meta_cols=[...].')
             if column not in chosen: check_items(rows, needs=column)   # raises, and says what is missing
         if not chosen: check_items(rows, needs='image')
         for column, setting, other in (('image', 'encoder', 'text_encoder'), ('text', 'text_encoder', 'encoder')):
@@ -135,13 +154,13 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         split = items.split.notna().any() and use_split
         in_fit = items.split.eq('train').fillna(False).to_numpy(bool) if split else np.ones(len(items), bool)
         rows = items[in_fit]
-        self.meta_ = self._meta_columns(items)
+        self.meta_ = self._meta_columns(items, rows)
         chosen = self._chosen(rows)
         valid = items[items.split.eq('valid').fillna(False)] if split else items[:0]
         for part in (rows, valid): self._check_rows(part, chosen)
-        vocab, multilabel = genre_vocab(rows), is_multilabel(items)
+        vocab, multilabel = genre_vocab(rows), is_multilabel(pd.concat([rows, valid]))
         if len(vocab) < 2: raise ItemsError(f'only one genre to fit, {vocab}. Add items of another genre.')
-        self._check_genres(items, vocab)
+        self._check_genres(items, vocab, multilabel)
         self._warn_of_leaks(rows)
         self.classes_, self.multilabel_, self.bundle_, self.stack_ = np.array(vocab), multilabel, None, None
         self.parts_ = [self._fit_part(reads, rows[self._there(reads, rows)]) for reads in chosen]
@@ -158,76 +177,87 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         bare = rows.item_id[~np.any([self._there(reads, rows) for reads in chosen], axis=0)]
         if len(bare):
             what = ' nor '.join({'image': 'picture', 'text': 'text', 'meta': 'metadata'}[c] for c in chosen)
-            raise ItemsError(f'{len(bare)} of {len(rows)} rows have {"neither" if len(chosen) > 1 else "no"} {what}: {some(bare)}. '
-                             'Drop them first, e.g. items[~items.item_id.isin([...])].')
+            raise ItemsError(f'{len(bare)} of {len(rows)} rows have {"neither" if len(chosen) > 1 else "no"} {what}: '
+                             f'{some(bare)}. Drop them first, e.g. items[~items.item_id.isin([...])].')
         if len(rows) > MAX_FIT_ROWS:
             raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
                              f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')
 
-    def _check_genres(self, items, vocab):
+    def _check_genres(self, items, vocab, multilabel):
         unseen = {g: int(items.genres.map(lambda gs: g in gs).sum()) for g in set(genre_vocab(items)) - set(vocab)}
+        several = items.item_id[items.genres.map(len) > 1]
+        if not multilabel and len(several):
+            raise ItemsError(f'{len(several)} rows have several genres, and none of those to fit: {some(several)}. '
+                             'Give each one genre: to_single_label(items), or split again.')
         if unseen: raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
                                     'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
 
     def _warn_of_leaks(self, rows):
         found = suspect_columns(rows, self.meta_)
         for name, genres in found.groupby('column', sort=False).genre:
-            warnings.warn(f'column {name!r} alone says {some(list(genres))} nearly without fault: was it made from the genres? '
-                          'If so, leave it out of meta_cols; see suspect_columns(items).', stacklevel=3)
+            warnings.warn(f'column {name!r} alone says {some(list(genres))} nearly without fault: was it made from the '
+                          'genres? If so, leave it out of meta_cols; see suspect_columns(items).', stacklevel=3)
 
     def _fit_part(self, reads, rows):
-        targets = genre_targets(rows, list(self.classes_), self.multilabel_)
-        if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets))
+        targets, groups = genre_targets(rows, list(self.classes_), self.multilabel_), self._groups(rows)
+        if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets, groups))
         if reads == 'text':
-            return Part('text', [], TextRidge(self._sentence_encoder(), **PRESETS[self.preset]['text']).fit(text_array(rows.text), targets))
+            ridge = TextRidge(self._sentence_encoder(), **PRESETS[self.preset]['text'])
+            return Part('text', [], ridge.fit(text_array(rows.text), targets, groups))
         encoders = self._picture_encoders()
         parts = [embed_items(rows, e) for e in encoders]
         blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
-        return Part('image', encoders, KernelRidgeClassifier(blocks=blocks, **PRESETS[self.preset]['image']).fit(np.concatenate(parts, 1), targets))
+        ridge = KernelRidgeClassifier(blocks=blocks, **PRESETS[self.preset]['image'])
+        return Part('image', encoders, ridge.fit(np.concatenate(parts, 1), targets, groups))
+
+    def _groups(self, rows):
+        "Rows that must be left out together: the groups of the split, where there are any"
+        return rows.group.to_numpy() if 'group' in rows and rows.group.notna().all() else None
 
     def _known(self, part):
         "Columns of the genres that the part was fitted on"
         return slice(None) if self.multilabel_ else [list(self.classes_).index(c) for c in part.model.classes_]
 
     def _left_out(self, rows):
-        "What each part says of the fitted rows without having seen them: (n_parts, n, n_genres), NaN where it cannot read"
-        said = np.full((len(self.parts_), len(rows), len(self.classes_)), np.nan)
-        for place, part in zip(said, self.parts_):
+        "What each part says of fitted rows that were left out: (n_parts, n, n_genres), NaN where it cannot read"
+        probs = np.full((len(self.parts_), len(rows), len(self.classes_)), np.nan)
+        for place, part in zip(probs, self.parts_):
             there = self._there(part.reads, rows)
             p = np.zeros((there.sum(), len(self.classes_)))
             p[:, self._known(part)] = part.model.predict_left_out()
             place[there] = p
-        return said
+        return probs
 
-    def _said(self, items):
+    def _part_probs(self, items):
         "What each part says: (n_parts, n, n_genres), NaN where it cannot read"
-        said = np.full((len(self.parts_), len(items), len(self.classes_)), np.nan)
-        for place, part in zip(said, self.parts_):
+        probs = np.full((len(self.parts_), len(items), len(self.classes_)), np.nan)
+        for place, part in zip(probs, self.parts_):
             there = self._there(part.reads, items)
             if there.any(): place[there] = self._part_proba(part, items[there])
-        return said
+        return probs
 
     def _join(self, rows, valid):
         "Stack the parts and tune thresholds, on predictions for fitted rows that were left out, and for valid rows"
-        said, y = self._left_out(rows), genre_matrix(rows, list(self.classes_))
-        if len(valid):
-            said = np.concatenate([said, self._said(valid)], 1)
-            y = np.concatenate([y, genre_matrix(valid, list(self.classes_))])
-        p = said[0]
+        seen = pd.concat([rows, valid]) if len(valid) else rows
+        probs = self._left_out(rows)
+        if len(valid): probs = np.concatenate([probs, self._part_probs(valid)], 1)
+        y, p = genre_matrix(seen, list(self.classes_)), probs[0]
         if len(self.parts_) > 1:
-            self.stack_ = ProbabilityStack(self.multilabel_).fit(said, y)
-            p = self.stack_.predict_left_out(said, y, seed=self.seed)
-        self.left_out_ = p[:len(rows)]
+            self.stack_ = ProbabilityStack(self.multilabel_).fit(probs, y)
+            p = self.stack_.predict_left_out(probs, y, self._groups(seen), seed=self.seed)
+        self.left_out_ = pd.DataFrame(p[:len(rows)], index=rows.item_id)
         self.thresholds_ = tune_thresholds(y, p) if self.multilabel_ else None
 
     def predict_left_out(self,
-        rows:pd.DataFrame, # The rows of `fit`, in their order
+        rows:pd.DataFrame, # Rows of `fit`
     )->np.ndarray: # (n, n_genres)
-        "Out-of-sample probabilities of the rows that were fitted, by parts and a stack that have not seen them"
+        "Out-of-sample probabilities: a row's group had no part in the coefficients for it, nor in the weights of parts"
         check_is_fitted(self, 'classes_')
-        if self.bundle_ is not None: raise ValueError('a model that was loaded no longer knows its left-out predictions. Fit it anew.')
-        if len(rows) != self.n_fit_: raise ValueError(f'{len(rows)} rows, but {self.n_fit_} were fitted. Pass those, in their order.')
-        return self.left_out_
+        if self.bundle_ is not None:
+            raise ValueError('a model that was loaded no longer knows its left-out predictions. Fit it anew.')
+        if len(unknown := rows.item_id[~rows.item_id.isin(self.left_out_.index)]):
+            raise ValueError(f'{len(unknown)} of {len(rows)} rows were not fitted: {some(unknown)}. Use predict_proba.')
+        return self.left_out_.loc[rows.item_id].to_numpy()
 
     def _part_proba(self, part, items):
         "Probabilities of one part for rows that have what it reads"
@@ -237,9 +267,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return genre_proba(part.model, np.concatenate([embed_items(items, e) for e in part.encoders], 1), vocab)
 
     def _proba(self, items):
-        said = self._said(items)
-        if np.isnan(said).any(2).all() and self.parts_[0].reads != 'meta': check_items(items, needs=self.parts_[0].reads)
-        return join_parts([(slice(None), p) for p in said], len(items), self.stack_)
+        probs = self._part_probs(items)
+        first = self.parts_[0].reads
+        if np.isnan(probs).any(2).all() and first != 'meta': check_items(items, needs=first)
+        return join_parts([(slice(None), p) for p in probs], len(items), self.stack_)
 
     def predict_proba(self,
         items:pd.DataFrame, # Items with what was fitted on: pictures, texts, metadata, or any of them
@@ -247,10 +278,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Calibrated probabilities"
         check_is_fitted(self, 'classes_')
         items = self._joined(check_items(items))
-        if len(self.parts_) == 1 and self.parts_[0].reads != 'meta': check_items(items, needs=self.parts_[0].reads, every=True)
+        reads = [part.reads for part in self.parts_]
+        if len(reads) == 1 and reads != ['meta']: check_items(items, needs=reads, every=True)
         if self.bundle_ is None: return self._proba(items)
-        given = {part.reads: items[part.reads].where(items[part.reads].notna(), None) for part in self.parts_ if part.reads != 'meta'}
-        return predict_batch(self.bundle_, given.get('image'), given.get('text'), items.reindex(columns=self.meta_) if self.meta_ else None)
+        given = [items[c].where(items[c].notna(), None) if c in reads else None for c in ('image', 'text')]
+        return predict_batch(self.bundle_, *given, items.reindex(columns=self.meta_) if 'meta' in reads else None)
 
     def predict(self,
         items:pd.DataFrame=None, # Items with what was fitted on; or:
@@ -262,6 +294,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     )->list: # One list of genres a row; for `image=`, `text=` or `meta=`, one list
         "Genres, likeliest first; a row with nothing over its threshold gets its top genre"
         check_is_fitted(self, 'classes_')
+        if top is not None and top < 1: raise ValueError(f'top is {top}; give a number of genres, 1 or more.')
         if (items is None) == (image is None and text is None and meta is None):
             raise ValueError('give items, or one item as image=..., text=..., meta={...}, or any of them')
         p = self.predict_proba(items) if items is not None else self._predict_one(image, text, meta)
@@ -277,9 +310,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         for part, what, given in (('image', 'images', image), ('text', 'texts', text), ('meta', 'metadata', meta)):
             if given is not None and part not in {p.reads for p in self.parts_}:
                 raise ValueError(f'this model was not fitted on {what}. Leave {part}= away.')
-        if meta is not None and (unknown := sorted(set(meta) - set(self.meta_))):
-            raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} This model reads {some(self.meta_)}.')
-        parts = SimpleNamespace(parts=self.parts_, vocab=list(self.classes_), lock=contextlib.nullcontext(), stack=self.stack_)
+        meta = None if meta is None else dict(meta)
+        if meta is not None and (unknown := sorted(set(meta) - set(self.meta_), key=str)):
+            raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} '
+                             f'This model reads {some(self.meta_)}.')
+        parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, vocab=list(self.classes_), lock=contextlib.nullcontext())
         return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text, meta)))
 
     def _judged(self, items, allow_seen):
@@ -294,7 +329,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return rows
 
     def score(self,
-        items:pd.DataFrame, # Items with genres, and pictures or texts
+        items:pd.DataFrame, # Items with genres, and what was fitted on
         y=None, # Not used: labels are in the items
         allow_seen:bool=False, # Score rows that were seen in fit as well
     )->float: # Accuracy, or mAP for several genres an item
@@ -305,7 +340,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return scores['map' if self.multilabel_ else 'accuracy']
 
     def report(self,
-        items:pd.DataFrame, # Items with genres, and pictures or texts
+        items:pd.DataFrame, # Items with genres, and what was fitted on
         allow_seen:bool=False, # Judge rows that were seen in fit as well
     )->pd.DataFrame: # Precision, recall, F1 with 95 % intervals and support, genre by genre
         "Genre by genre, on the test rows"
@@ -320,29 +355,32 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def leaderboard(self,
         items:pd.DataFrame, # The items of `fit`, with their split
     )->pd.DataFrame: # A row a model, with 95 % intervals
-        "Chance, majority, simple models, each part and each text column alone, and this classifier, on the same test rows"
+        "Chance, majority, simple models, each part and text column alone, and this classifier, on the same test rows"
         self._judged(items, allow_seen=False)
-        if not items.split.eq('train').any(): raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
+        if not items.split.eq('train').any():
+            raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
         joined = self._joined(items)
         probabilities = self._simple_models(joined)
         for part in self.parts_ if len(self.parts_) > 1 else []:
             name = f'{_WHAT[part.reads]} alone'
             probabilities[name] = self._by_split(joined, lambda rows: self._alone(part, rows))
         columns = self._text_columns()
-        for column in columns if len(columns) > 1 else []: probabilities[f'{column} alone'] = self._column_alone(joined, column)
+        for column in columns if len(columns) > 1 else []:
+            probabilities[f'{column} alone'] = self._column_alone(joined, column)
         probabilities['this classifier'] = self._by_split(items, self.predict_proba)
         return format_scores(score_models(items, probabilities))
 
     def ablate(self,
         items:pd.DataFrame, # Items
     )->dict: # Name -> (n, n_genres) probabilities: everything, without each part, each part alone
-        "What is said where pictures, texts or metadata are taken away at prediction; of a row that is left with nothing, the shares in train"
+        "What is said where pictures, texts or metadata are taken away; of a row that is left with nothing, the shares in train"
         check_is_fitted(self, 'classes_')
-        said, names, n = self._said(self._joined(check_items(items))), [_WHAT[part.reads] for part in self.parts_], len(self.parts_)
+        probs, n = self._part_probs(self._joined(check_items(items))), len(self.parts_)
+        names = [_WHAT[part.reads] for part in self.parts_]
         kept = {'everything': np.ones(n, bool)}
         if n > 2: kept |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
         if n > 1: kept |= {f'{name} alone': np.arange(n) == i for i, name in enumerate(names)}
-        return {name: self._heard(said, keep) for name, keep in kept.items()}
+        return {name: self._hear(probs, keep) for name, keep in kept.items()}
 
     def contributions(self,
         items:pd.DataFrame, # Items with genres, and what was fitted on
@@ -353,7 +391,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         rows = self._judged(items, allow_seen)
         joined = self._joined(rows)
         whole = rows[np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)]
-        if not len(whole): raise ItemsError('no row has everything that the model reads, so that nothing can be taken away.')
+        if not len(whole):
+            raise ItemsError('no row has all that the model reads, so that nothing can be taken away. See ablate(items).')
         probabilities, y = self.ablate(whole), genre_matrix(whole, list(self.classes_))
         if by_genre:
             there = y.any(0)
@@ -361,12 +400,13 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
                                  for name, p in probabilities.items()}, index=self.classes_[there])
         return format_scores(score_table(y, probabilities, self.multilabel_, self.thresholds_))
 
-    def _heard(self, said, keep):
+    def _hear(self, probs, keep):
         "Probabilities where only the parts in `keep` speak"
-        said = np.where(keep[:, None, None], said, np.nan)
-        rows = ~np.isnan(said).any(2).all(0)
-        p = np.tile(self.prior_, (said.shape[1], 1))
-        if rows.any(): p[rows] = join_parts([(slice(None), of_part) for of_part in said[:, rows]], rows.sum(), self.stack_)
+        probs = np.where(keep[:, None, None], probs, np.nan)
+        rows, p = ~np.isnan(probs).any(2).all(0), np.zeros(probs.shape[1:])
+        if not rows.all(): p[~rows] = self.prior_
+        if rows.any():
+            p[rows] = join_parts([(slice(None), of_part) for of_part in probs[:, rows]], rows.sum(), self.stack_)
         return p
 
     def _by_split(self, items, proba):
@@ -374,7 +414,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return {split: proba(rows) for split, rows in parts.items() if len(rows)}
 
     def _simple_models(self, items):
-        reads, probabilities = {part.reads: part for part in self.parts_}, {}
+        reads, n_genres = {part.reads: part for part in self.parts_}, len(self.classes_)
+        probabilities = {
+            'chance': self._by_split(items, lambda rows: chance_probabilities(len(rows), n_genres, self.multilabel_)),
+            'majority': self._by_split(items, lambda rows: np.tile(self._shares(items), (len(rows), 1)))}
         if 'image' in reads and items.image.notna().all():
             encoder = reads['image'].encoders[0]
             simple = 'colours' if isinstance(encoder, NetworkEncoder) else encoder
@@ -413,16 +456,17 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if self.bundle_ is not None:
             raise ValueError(f'this model was loaded from {str(self.bundle_.folder)!r}. Copy that folder.')
         trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
-                      'text_cols': self.text_cols, 'meta_cols': self.meta_, 'shares': self.prior_.tolist(), 'seen': sorted(self.seen_)}
+                      'text_cols': self.text_cols, 'meta_cols': self.meta_, 'shares': self.prior_.tolist(),
+                      'seen': sorted(self.seen_)}
         return save_bundle(folder, self.parts_, self.classes_.tolist(), self.thresholds_, trained_on,
                            model_card(self._described(), trained_on, self.classes_), overwrite, self.stack_)
 
     def _described(self):
         "The kind of model, in a few words"
-        of = {'image': lambda p: ' and '.join(e.name for e in p.encoders),
-              'text': lambda p: 'words and letters' + (' and sentence vectors' if p.model.share_ else ''),
-              'meta': lambda p: ', '.join(p.model.table_.columns_)}
-        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {_WHAT[p.reads]}' for p in self.parts_)
+        of = {'image': lambda p: 'kernel ridge on ' + ' and '.join(e.name for e in p.encoders),
+              'text': lambda p: 'kernel ridge on words and letters' + (' and sentence vectors' if p.model.share_ else ''),
+              'meta': lambda p: 'ridge on ' + ', '.join(map(str, p.model.table_.columns_))}
+        return ', and '.join(f'{of[p.reads](p)} of {_WHAT[p.reads]}' for p in self.parts_)
 
     @classmethod
     def load(cls,
@@ -433,7 +477,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         facts = bundle.config['trained_on']
         self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'), meta_cols=facts.get('meta_cols'))
         self.bundle_, self.parts_, self.stack_ = bundle, bundle.parts, bundle.stack
-        self.classes_, self.meta_, self.prior_ = np.array(bundle.vocab), facts.get('meta_cols') or [], np.array(facts.get('shares', []))
+        self.classes_, self.meta_ = np.array(bundle.vocab), facts.get('meta_cols') or []
+        self.prior_ = np.array(facts.get('shares', []))
         self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
         self.n_fit_, self.data_, self.scores_, self.seen_ = facts['rows'], facts['data'], facts['scores'], set(facts['seen'])
         return self

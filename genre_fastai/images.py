@@ -6,8 +6,9 @@
 __all__ = ['MAX_PIXELS', 'PROBLEMS', 'FORMATS', 'SCAN_COLUMNS', 'ImageError', 'open_image', 'squeeze', 'perceptual_hash',
            'probe_image', 'scan_images', 'ImageCache']
 
-# %% ../nbs/04_images.ipynb #a138f7fa
+# %% ../nbs/04_images.ipynb #5ba0e2ab
 import contextlib, hashlib, io, json, os, re, stat
+from numbers import Integral
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -120,13 +121,13 @@ def open_image(
         _check_pixels(image, name, max_pixels)
         return _pixels(image, name, size)
 
-# %% ../nbs/04_images.ipynb #d539d4ad
+# %% ../nbs/04_images.ipynb #049416fb
 def squeeze(
     image:Image.Image, # RGB
     size, # Side of the square in pixels, or (width, height)
 )->Image.Image: # Of that size, by bicubic interpolation of an area-averaged copy
     "The whole picture as a square, or in another form"
-    return image.resize((size, size) if isinstance(size, int) else tuple(size), Image.Resampling.BICUBIC, reducing_gap=3)
+    return image.resize((size, size) if isinstance(size, Integral) else tuple(size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 # %% ../nbs/04_images.ipynb #b2187f10
 def perceptual_hash(

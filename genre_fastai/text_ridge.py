@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['tfidf', 'text_array', 'TextRidge']
 
-# %% ../nbs/33_text_ridge.ipynb #885e68a6
+# %% ../nbs/33_text_ridge.ipynb #d9144370
 import numpy as np, pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import rbf_kernel
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import ItemsError, check_items
 from .embed_texts import embed_texts
-from .kernel_ridge import KernelRidgeClassifier
+from .kernel_ridge import KernelRidgeClassifier, repeated_groups
 
 # %% ../nbs/33_text_ridge.ipynb #389c34a4
 def tfidf(
@@ -35,7 +35,7 @@ def text_array(
     texts = check_items(items, needs='text').text if isinstance(items, pd.DataFrame) else items
     return np.array([text if isinstance(text, str) else '' for text in texts], dtype=object)
 
-# %% ../nbs/33_text_ridge.ipynb #aaddfd60
+# %% ../nbs/33_text_ridge.ipynb #4ac1e12f
 class TextRidge(KernelRidgeClassifier):
     "Ridge on the likeness of texts in words, letters and sentence vectors, tuned by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -51,11 +51,12 @@ class TextRidge(KernelRidgeClassifier):
     def fit(self,
         texts, # (n,) str
         y, # (n,) names, or (n, n_genres) 0/1
+        groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
         "Raises `ItemsError` where no text has a word"
         if not any(len(word) > 1 for text in texts for word in text.split()):
             raise ItemsError(f'no word of two letters in {len(texts)} texts. Look at them: clean_items(items, needs="text").')
-        targets = self._targets(y)
+        targets, self._together = self._targets(y), repeated_groups(groups)
         self.prior_ = targets.mean(0)
         self.counters_ = [tfidf(kind).fit(texts) for kind in ('words', 'characters')]
         counts = [counter.transform(texts) for counter in self.counters_]

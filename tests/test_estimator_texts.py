@@ -64,7 +64,7 @@ def test_test_labels_never_reach_the_model(both, fitted):
 
 def test_two_parts_are_better_than_either(both, fitted):
     assert [part.reads for part in fitted.parts_] == ['image', 'text']
-    assert (fitted.stack_.weights_[0].mean(1) > 0).all()
+    assert (fitted.stack_.weights_[-1].mean(1) > 0).all()
     train = both[both.split == 'train']
     y = genre_matrix(train, list(fitted.classes_))
     loss = lambda p: -np.log(p[y > 0]).mean()

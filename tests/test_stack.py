@@ -38,7 +38,7 @@ def test_a_silent_model_leaves_the_stack_of_the_others():
 def test_noise_gets_no_say():
     y, found = case(1500, 0)
     found[1] = np.random.default_rng(2).permutation(found[1])
-    weights = ProbabilityStack().fit(found, y).weights_[0]
+    weights = ProbabilityStack().fit(found, y).weights_[-1]
     assert abs(weights[1]).max() < .15 < .6 < weights[0].min()
 
 
