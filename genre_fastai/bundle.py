@@ -167,7 +167,7 @@ def _empty_body(weights):
     found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
     return Body(body_network(found), found)
 
-# %% ../nbs/48_bundle.ipynb #1c702ab5
+# %% ../nbs/48_bundle.ipynb #c96e0738
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']
 _RIDGE_FACTS = ['width_', 'alpha_', 'share_', 'temperature_', 'multilabel_']
 _COUNTERS = ['words', 'characters'] # Of a `TextRidge`, see `tfidf`
@@ -198,10 +198,11 @@ def _metadata_state(model, facts, arrays):
     for i, (name, column) in enumerate(model.table_.columns_.items()):
         if isinstance(column, NameColumn):
             columns.append({'name': name, 'sep': column.sep})
-            arrays |= {f'column{i}.names': _as_bytes('\n'.join(column.counter.get_feature_names_out())), f'column{i}.idf': column.counter.idf_}
+            names = _as_bytes('\n'.join(column.counter.get_feature_names_out()))
+            arrays |= {f'column{i}.names': names, f'column{i}.idf': column.counter.idf_}
         else:
             columns.append({'name': name, 'years': column.years})
-            arrays |= {f'column{i}.marks': column.marks}
+            arrays |= {f'column{i}.knots': column.knots}
     return {'kind': 'metadata ridge', **facts, 'columns': columns}, arrays
 
 def _text_network_state(network):
@@ -238,7 +239,7 @@ def _metadata_from_state(facts, arrays):
     model, columns = MetadataRidge(), {}
     for i, of in enumerate(facts['columns']):
         stored = _part(arrays, f'column{i}.')
-        if 'years' in of: columns[of['name']] = NumberColumn(stored['marks'], of['years'])
+        if 'years' in of: columns[of['name']] = NumberColumn(stored['knots'], of['years'])
         else:
             columns[of['name']] = NameColumn(of['sep'])
             _with_words(columns[of['name']].counter, stored)
