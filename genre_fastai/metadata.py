@@ -6,7 +6,7 @@
 __all__ = ['made_metadata', 'metadata_columns', 'has_metadata', 'NumberColumn', 'NameColumn', 'MetadataTable', 'MetadataRidge',
            'suspect_columns']
 
-# %% ../nbs/35_metadata.ipynb #af85ec27
+# %% ../nbs/35_metadata.ipynb #fd19d027
 import re
 from collections import Counter
 from contextlib import suppress
@@ -26,7 +26,7 @@ from sklearn.preprocessing import SplineTransformer, normalize
 from sklearn.utils.validation import check_is_fitted
 
 from .core import ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, nearest, rng_for, some
-from .kernel_ridge import KernelRidgeClassifier
+from .kernel_ridge import KernelRidgeClassifier, repeated_groups
 from .merge import years_in
 from .sources import _as_text, _is_literal, _literal, _names_in, guess_separator, is_genre, parse_genres
 
@@ -260,7 +260,7 @@ class MetadataTable(TransformerMixin, BaseEstimator):
         rows += [(name, 'left out', 0, 0, why) for name, why in self.left_out_.items()]
         return pd.DataFrame(rows, columns=['column', 'taken as', 'n', 'unread', 'why']).set_index('column')
 
-# %% ../nbs/35_metadata.ipynb #e2f61353
+# %% ../nbs/35_metadata.ipynb #0b20e560
 class MetadataRidge(KernelRidgeClassifier):
     "Ridge on `MetadataTable`, strength by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -270,8 +270,9 @@ class MetadataRidge(KernelRidgeClassifier):
     def fit(self,
         frame:pd.DataFrame, # Columns of metadata
         y, # (n,) names, or (n, n_genres) 0/1
+        groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
-        targets = self._targets(y)
+        targets, self._together = self._targets(y), repeated_groups(groups)
         self.prior_, self.table_ = targets.mean(0), MetadataTable().fit(frame)
         x = self.table_.transform(frame)
         best = min(self._strengths((x @ x.T).toarray(), targets), key=lambda found: found[0])
