@@ -1,12 +1,13 @@
 "GenreClassifier and bundles with texts: honest, complete, and right where something is missing"
 import json, subprocess, sys
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 
 from genre_fastai.bundle import BundleError, load_bundle, predict_batch
 from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.embed_texts import SentenceEncoder
 from genre_fastai.estimator import GenreClassifier
+from genre_fastai.metrics import genre_scores
 from genre_fastai.prepare_data import clean_items, split_items
 from genre_fastai.synth import made_items
 from genre_fastai.text_bodies import tiny_text_encoder
@@ -286,3 +287,58 @@ def test_what_is_taken_away_at_prediction(both):
     assert abs(never.score(films) - (taken['without pictures'].argmax(1) == genre_matrix(rows, list(clf.classes_)).argmax(1)).mean()) <= .02
     silent = clf.ablate(rows.head(2).assign(director=None, cast=None))
     assert np.allclose(silent['metadata alone'], clf.prior_)
+
+
+def test_copies_do_not_flatter(several):
+    "Rows of one group are left out together: a set in which every row stands twice is judged as soberly as without copies"
+    train = several[several.split == 'train']
+    copies = train.assign(item_id=train.item_id + '#2')
+    twice = pd.concat([several, copies], ignore_index=True)
+    twice['group'] = twice.item_id.str.removesuffix('#2')
+    once, honest, blind = (GenreClassifier(text_encoder='words').fit(rows) for rows in (several, twice, twice.drop(columns='group')))
+    test = test_rows(several)
+    y = genre_matrix(test, list(once.classes_))
+    loss = lambda clf: genre_scores(y, clf.predict_proba(test), True)['log_loss']
+    left_out = lambda clf, rows: genre_scores(genre_matrix(rows, list(once.classes_)), clf.predict_left_out(rows), True)['map']
+    assert abs(left_out(honest, train) - left_out(once, train)) < .05 < left_out(blind, train) - left_out(once, train)
+    assert loss(honest) < loss(once) + .05
+
+
+def test_the_kind_of_task_is_not_read_off_the_test_rows(texts):
+    odd = texts.copy()
+    row = odd.index[odd.split == 'test'][0]
+    odd.at[row, 'genres'] = sorted({g for gs in texts.genres for g in gs})[:2]
+    with pytest.raises(ItemsError, match='1 rows have several genres, and none of those to fit'): GenreClassifier(text_encoder='words').fit(odd)
+
+
+def test_what_few_rows_have_does_no_harm(both):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both)
+    train = films.index[films.split == 'train']
+    films.loc[train[8:], ['director', 'cast', 'runtime', 'released']] = None
+    clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'released']).fit(films)
+    rows = test_rows(films)
+    assert np.allclose(clf.predict_proba(rows), clf.ablate(rows)['without metadata'], atol=1e-6)
+
+
+def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp_path):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both).assign(url=[f'page {k}' for k in range(len(both))])
+    with pytest.warns(UserWarning, match="metadata left aside: 'url': "): clf = GenreClassifier(**WORDS, meta_cols=['director', 'url']).fit(films)
+    assert clf.meta_ == ['director']
+    rows = test_rows(films).assign(director=None)
+    again = GenreClassifier.load(clf.save(tmp_path/'m'))
+    assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
+    useless = films[['url']].assign(**{c: films[c] for c in both})
+    assert [p.reads for p in GenreClassifier(**WORDS, meta_cols='all').fit(useless.drop(columns='title')).parts_] == ['image', 'text']
+    for column in ('genres', 'split'):
+        with pytest.raises(ItemsError, match='is no metadata'): GenreClassifier(**WORDS, meta_cols=[column]).fit(films)
+    with pytest.raises(ValueError, match="Did you mean 'director'"): predict_batch(load_bundle(tmp_path/'m'), texts=['a film'], meta=[{'directer': 'Ada Abel'}])
+
+
+def test_left_out_predictions_go_by_id(both, fitted):
+    train = both[both.split == 'train']
+    order = np.random.default_rng(0).permutation(len(train))
+    assert np.array_equal(fitted.predict_left_out(train.iloc[order]), fitted.predict_left_out(train)[order])
+    with pytest.raises(ValueError, match='rows were not fitted'): fitted.predict_left_out(test_rows(both))
+    with pytest.raises(ValueError, match='top is 0'): fitted.predict(train.head(2), top=0)

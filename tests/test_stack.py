@@ -65,3 +65,43 @@ def test_odd_probabilities_and_silence():
     assert np.isfinite(stack.predict_proba(found)).all()
     found[:, 4] = np.nan
     with pytest.raises(ValueError, match='1 of 100 rows hold nothing that this model reads: 4'): stack.predict_proba(found)
+
+
+def test_a_model_that_could_read_few_rows_is_not_trusted_beside_others():
+    y, found = case(400, 0)
+    y_new, found_new = case(400, 1)
+    found[1, 12:] = np.nan
+    stack = ProbabilityStack().fit(found, y)
+    alone = np.where(np.array([True, False])[:, None, None], found_new, np.nan)
+    assert np.allclose(stack.predict_proba(found_new), stack.predict_proba(alone))
+    timid = stack.predict_proba(found_new[:, :50]*np.array([np.nan, 1])[:, None, None])       # what it alone says is shrunk
+    assert abs(timid - y.mean(0)).mean() < abs(found_new[1, :50] - y.mean(0)).mean()
+
+
+@pytest.mark.parametrize('several', [True, False])
+def test_a_genre_that_a_model_never_met_is_left_to_the_others(several):
+    y, found = case(1200, 0, several=several)
+    y_new, found_new = case(1200, 1, several=several)
+    found[1, y[:, 2] > 0] = np.nan
+    p = ProbabilityStack(several).fit(found, y).predict_proba(found_new)
+    assert abs(p[:, 2].mean() - y_new[:, 2].mean()) < .04
+    alone = found_new*np.array([np.nan, 1])[:, None, None]
+    assert ProbabilityStack(several).fit(found, y).predict_proba(alone)[:, 2].mean() > .02
+
+
+def test_groups_stay_together_in_left_out_predictions():
+    y, found = case(200, 0)
+    twice = np.r_[0:200, 0:200]
+    flipped = y.copy()
+    flipped[17] = 1 - flipped[17]
+    a, b = (ProbabilityStack().predict_left_out(found[:, twice], labels[twice], groups=twice) for labels in (y, flipped))
+    assert np.array_equal(a[[17, 217]], b[[17, 217]])
+
+
+@pytest.mark.parametrize('bad, message', [(lambda p: p*100, 'no probability'), (lambda p: p[:, :5], 'Pass the same rows'), (lambda p: p[0], 'of shape'),
+                                          (lambda p: np.where(p > .5, np.inf, p), 'no probability')])
+def test_odd_input_is_one_line(bad, message):
+    y, found = case(60, 0)
+    with pytest.raises(ValueError, match=message): ProbabilityStack().fit(bad(found), y)
+    with pytest.raises(ValueError, match='were fitted'): ProbabilityStack().fit(found, y).predict_proba(found[:1])
+    assert np.isfinite(ProbabilityStack().predict_left_out(found[:, :3], y[:3])).all()
