@@ -25,7 +25,7 @@ from .prepare_data import sample_items, to_single_label
 from .report import Page
 from .text_baselines import fit_text_baselines
 
-# %% ../nbs/74_experiments.ipynb #d3e22eef
+# %% ../nbs/74_experiments.ipynb #01be648b
 class Experiment(NamedTuple):
     "One way to genres"
     about: str # In a sentence
@@ -38,6 +38,7 @@ class Experiment(NamedTuple):
     models: tuple = () # Simple models, see `baseline_models` and `text_models`
     reads: tuple = None # Of a classifier; None: what there is
 
+_SMALLEST = {'inception_v3': 75, 'vgg16': 32, 'vgg19': 32} # Side in pixels below which nothing is left of a picture
 _HEAD, _MAPS = Stage('head', 30, 1e-3, -1, 'rmsprop'), Stage('new head', 30, 1e-3, -1, 'rmsprop')
 _SCRATCH = Stage('nadam', 30, 1e-3, 0, 'nadam'), Stage('sgd', 30, 1e-4, 0, 'sgd', steady=True)
 
@@ -85,7 +86,7 @@ def experiment_items(
                          'Take more items, or merge rare genres first: merge_genres(items, min_count=20).')
     return items
 
-# %% ../nbs/74_experiments.ipynb #fb05f420
+# %% ../nbs/74_experiments.ipynb #5f5e0c97
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -175,7 +176,7 @@ def run_experiment(
     items:pd.DataFrame, # Items with genres and a split, and what the experiment reads
     folder, # Where its run and its page, experiment.html, go; the same call goes on where a stopped one ended
     n_items:int=None, # How many items, with the same mix of genres; None: all
-    size:int=None, # Side of pictures in pixels; None: as the experiment says. Inception v3 needs 75, VGG 32 at least
+    size:int=None, # Side of pictures in pixels; None: as the experiment says, or where no network is named, the preset
     epochs:int=None, # Of each stage, at most; None: as the experiment says, with early stopping
     arch:str=None, # Another network for pictures, or 'colours' (for vectors and classifiers); None: as the experiment says
     weights=None, # Of it: a path, 'random', or None, see `load_body`
@@ -190,6 +191,7 @@ def run_experiment(
     items = experiment_items(name, items, n_items, single, seed)
     e, folder = EXPERIMENTS[name], Path(folder)
     arch, size = arch or e.arch, size or e.size
+    if size < _SMALLEST.get(arch, 0): raise ValueError(f'{arch} needs pictures of {_SMALLEST[arch]} pixels and more; size is {size}.')
     if e.kind == 'network':
         print(plan := _describe(name, items, None), flush=True)
         result = _run_network(e, items, folder, arch, weights, size, epochs, bs, seed)

@@ -100,6 +100,7 @@ def test_wrong_input_is_one_clear_line(items, tmp_path):
     fails('image', 'small cnn', rows=items.assign(image=None))
     odd = items.assign(genres=[['Rare'] if s == 'test' else gs for s, gs in zip(items.split, items.genres)])
     fails("1 genres are in other rows but not in train: 'Rare'", rows=odd)
+    fails('inception_v3 needs pictures of 75 pixels and more; size is 64', 'inception v3', kind=ValueError)
     fails('n is 101; use 1 to 100', n_items=101, kind=ValueError)
     assert not (tmp_path/'experiment.html').exists()
 
