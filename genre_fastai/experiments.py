@@ -25,7 +25,7 @@ from .prepare_data import sample_items, to_single_label
 from .report import Page
 from .text_baselines import fit_text_baselines
 
-# %% ../nbs/74_experiments.ipynb #01be648b
+# %% ../nbs/74_experiments.ipynb #038b0da6
 class Experiment(NamedTuple):
     "One way to genres"
     about: str # In a sentence
@@ -43,23 +43,30 @@ _HEAD, _MAPS = Stage('head', 30, 1e-3, -1, 'rmsprop'), Stage('new head', 30, 1e-
 _SCRATCH = Stage('nadam', 30, 1e-3, 0, 'nadam'), Stage('sgd', 30, 1e-4, 0, 'sgd', steady=True)
 
 EXPERIMENTS = {
-    'small cnn': Experiment('Four convolutions and two fully connected layers from scratch, rare genres weighed: Nadam with early '
-                            'stopping, then small steady steps.', arch='small_cnn', stages=_SCRATCH),
-    'inception v3': Experiment("A pretrained body and one genre a film: a new head with RMSProp, then the body's top two blocks.",
-                               arch='inception_v3', size=299, labels='one', stages=(_HEAD, Stage('top', 30, 1e-4, -2, 'sgd', steady=True))),
-    'vgg16 + fully connected': Experiment('Two fully connected layers on a frozen VGG16, one of the four most frequent genres a film.',
-                                          arch='vgg16', head='fully connected', labels='four', stages=(_HEAD,)),
-    'vgg16 + conv block': Experiment('A convolution on the maps of a frozen VGG16, one of the four most frequent genres a film.',
-                                     arch='vgg16', head='conv', labels='four', stages=(_MAPS,)),
-    'small net': Experiment('The small network from scratch, one of the four most frequent genres a film.',
-                            arch='small_cnn', labels='four', stages=_SCRATCH[:1]),
-    'svm on deep vectors': Experiment('Support vectors on what a frozen body sees.', 'vectors', arch='vgg16', models=('svm',)),
-    'text': Experiment('Overview, cast and crew as counted words: linear models, a forest, and a network of one hidden layer.', 'words',
-                       models=('sgd on words', 'svm on words', 'forest on words', 'net on words')),
+    'small cnn': Experiment('Four convolutions and two fully connected layers from scratch, rare genres weighed: Nadam '
+                            'with early stopping, then small steady steps.', arch='small_cnn', stages=_SCRATCH),
+    'inception v3': Experiment(
+        "A pretrained body and one genre a film: a new head with RMSProp, then the body's top two blocks.",
+        arch='inception_v3', size=299, labels='one', stages=(_HEAD, Stage('top', 30, 1e-4, -2, 'sgd', steady=True))),
+    'vgg16 + fully connected': Experiment(
+        'Two fully connected layers on a frozen VGG16, one of the four most frequent genres a film.',
+        arch='vgg16', head='fully connected', labels='four', stages=(_HEAD,)),
+    'vgg16 + conv block': Experiment(
+        'A convolution on the maps of a frozen VGG16, one of the four most frequent genres a film.',
+        arch='vgg16', head='conv', labels='four', stages=(_MAPS,)),
+    'small net': Experiment(
+        'The small network from scratch, one of the four most frequent genres a film.',
+        arch='small_cnn', labels='four', stages=_SCRATCH[:1]),
+    'svm on deep vectors': Experiment(
+        'Support vectors on what a frozen body sees.', 'vectors', arch='vgg16', models=('svm',)),
+    'text': Experiment(
+        'Overview, cast and crew as counted words: linear models, a forest, and a network of one hidden layer.', 'words',
+        models=('sgd on words', 'svm on words', 'forest on words', 'net on words')),
     'metadata': Experiment('Year, runtime, names: ridge on the other columns.', 'classifier', reads=('meta',)),
-    'everything': Experiment('Posters, texts and metadata, each by its own model, and their probabilities joined.', 'classifier')}
+    'everything': Experiment(
+        'Posters, texts and metadata, each by its own model, and their probabilities joined.', 'classifier')}
 
-# %% ../nbs/74_experiments.ipynb #2a7270c4
+# %% ../nbs/74_experiments.ipynb #c22f0979
 def experiment_items(
     name:str, # A key of `EXPERIMENTS`
     items:pd.DataFrame, # Items with genres and a split
@@ -68,7 +75,8 @@ def experiment_items(
     seed:int=0, # For the sample
 )->pd.DataFrame: # Items with the genres that the experiment knows
     "The rows and labels of an experiment; raises `ItemsError` where train lacks a genre, or a split has no row"
-    if name not in EXPERIMENTS: raise ValueError(f'no experiment {name!r}.{nearest(name, EXPERIMENTS)} There are {list(EXPERIMENTS)}.')
+    if name not in EXPERIMENTS:
+        raise ValueError(f'no experiment {name!r}.{nearest(name, EXPERIMENTS)} There are {list(EXPERIMENTS)}.')
     labels = EXPERIMENTS[name].labels
     check_items(items, needs=('genres', 'split'))
     if labels == 'four':
@@ -80,13 +88,14 @@ def experiment_items(
     items = items[items.split.isin(['train', 'valid', 'test'])].reset_index(drop=True)
     known = {split: set(genre_vocab(items[items.split == split])) for split in ('train', 'valid', 'test')}
     if empty := [split for split, genres in known.items() if not genres]:
-        raise ItemsError(f'no row of {len(items)} has split {some(empty)}. Make all three, split_items(items), or take more items.')
+        raise ItemsError(f'no row of {len(items)} has split {some(empty)}. '
+                         'Make all three, split_items(items), or take more items.')
     if unseen := sorted((known['valid'] | known['test']) - known['train']):
         raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(unseen)}. '
                          'Take more items, or merge rare genres first: merge_genres(items, min_count=20).')
     return items
 
-# %% ../nbs/74_experiments.ipynb #5f5e0c97
+# %% ../nbs/74_experiments.ipynb #dc87f557
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -112,9 +121,11 @@ def _with_text(items, columns):
     return items.assign(text=text.where(text != '', None).astype(object))
 
 def _run_network(e, items, folder, arch, weights, size, epochs, bs, seed):
-    learn = genre_learner(poster_block(items, size=size).dataloaders(items, bs=bs), arch, weights=weights, head=e.head, seed=seed)
+    dls = poster_block(items, size=size).dataloaders(items, bs=bs)
+    learn = genre_learner(dls, arch, weights=weights, head=e.head, seed=seed)
     stages = [s._replace(epochs=epochs or s.epochs) for s in e.stages]
-    if weights == 'random': stages = [s._replace(name=s.optimiser, first_group=0) for s in stages]  # nothing there worth keeping as it is
+    if weights == 'random':  # nothing there is worth keeping as it is
+        stages = [s._replace(name=s.optimiser, first_group=0) for s in stages]
     curves = learn.fine_tune_stages(folder, stages=stages, monitor='valid_loss')
     return learn, {arch: learner_probabilities(learn, items)}, curves
 
@@ -126,9 +137,9 @@ def _run_vectors(e, items, encoder, seed):
     return {name.split(' on ')[0]: p for name, p in found.items()}
 
 def _run_classifier(e, items, encoder, text_encoder, text_cols, meta_cols, seed):
-    of = [reads for reads in ('image', 'text') if (e.reads is None or reads in e.reads) and items[reads].notna().any()]
-    clf = GenreClassifier(seed=seed, encoder=encoder if 'image' in of else None, text_encoder=text_encoder if 'text' in of else None,
-                          reads=e.reads and list(e.reads), text_cols=text_cols, meta_cols=meta_cols).fit(items)
+    if e.reads == ('meta',): encoder = text_encoder = None
+    clf = GenreClassifier(seed=seed, encoder=encoder, text_encoder=text_encoder, reads=e.reads and list(e.reads),
+                          text_cols=text_cols, meta_cols=meta_cols).fit(items)
     return clf, {'classifier': {s: clf.predict_proba(items[items.split == s]) for s in ('valid', 'test')}}
 
 def _trial_seconds(run, items, seed, n=60):
@@ -144,23 +155,25 @@ def _trial_seconds(run, items, seed, n=60):
 
 def _describe(name, items, seconds):
     n = items.split.value_counts()
-    about = (f'{name}: {EXPERIMENTS[name].about} {n.train:,} items to learn from, {n.valid:,} to choose by, {n.test:,} to judge on, '
-             f'{len(genre_vocab(items))} genres.')
-    return about if seconds is None else f'{about} About {max(seconds, 1):,.0f} s, as far as a trial on a few of them can say.'
+    about = (f'{name}: {EXPERIMENTS[name].about} {n.train:,} items to learn from, {n.valid:,} to choose by, '
+             f'{n.test:,} to judge on, {len(genre_vocab(items))} genres.')
+    if seconds is None: return about
+    return f'{about} About {max(seconds, 1):,.0f} s, as far as a trial on a few of them can say.'
 
 def _judge(name, items, model, probabilities, curves):
     vocab, multilabel = genre_vocab(items), is_multilabel(items)
     y = {s: genre_matrix(items[items.split == s], vocab) for s in ('train', 'valid', 'test')}
     metric = 'map' if multilabel else 'accuracy'
-    probabilities = {'majority': {s: prior_probabilities(y['train'], len(y[s])) for s in ('valid', 'test')}} | probabilities
+    majority = {s: prior_probabilities(y['train'], len(y[s])) for s in ('valid', 'test')}
+    probabilities = {'majority': majority} | probabilities
     scores = score_models(items, probabilities, metrics=[metric, 'macro_f1', 'weighted_f1'])
     own = {m: p for m, p in probabilities.items() if m not in ('chance', 'majority')}
     best = max(own, key=lambda m: genre_scores(y['valid'], own[m]['valid'], multilabel)[metric])
     thresholds = tune_thresholds(y['valid'], own[best]['valid']) if multilabel else None
     report = genre_report(y['test'], own[best]['test'], vocab, multilabel, thresholds)
-    said = f'Genre by genre: {best}, the best on valid rows.' if len(own) > 1 else ''
-    said = f'{said} Fitted at once, without epochs: there are no curves from which over-training could be read.' if curves is None else describe_training(curves)
-    return ExperimentResult(items, model, probabilities, scores, report, thresholds, curves, said.strip())
+    if curves is not None: said = describe_training(curves)
+    else: said = f'Best on valid rows: {best}. Fitted without epochs: there are no curves from which over-training could be read.'
+    return ExperimentResult(items, model, probabilities, scores, report, thresholds, curves, said)
 
 def _write_page(result, name, plan, folder, seed):
     page = Page(f'Experiment: {name}', result.said).add_print(plan)
@@ -191,13 +204,15 @@ def run_experiment(
     items = experiment_items(name, items, n_items, single, seed)
     e, folder = EXPERIMENTS[name], Path(folder)
     arch, size = arch or e.arch, size or e.size
-    if size < _SMALLEST.get(arch, 0): raise ValueError(f'{arch} needs pictures of {_SMALLEST[arch]} pixels and more; size is {size}.')
+    if size < _SMALLEST.get(arch, 0):
+        raise ValueError(f'{arch} needs pictures of {_SMALLEST[arch]} pixels and more; size is {size}.')
     if e.kind == 'network':
         print(plan := _describe(name, items, None), flush=True)
         result = _run_network(e, items, folder, arch, weights, size, epochs, bs, seed)
     else:
         if e.kind == 'words': items = check_items(_with_text(items, text_cols), needs='text')
-        encoder = None if e.kind == 'words' or e.reads == ('meta',) else _picture_encoder(arch, weights, size, seed)
+        sees = e.kind != 'words' and e.reads != ('meta',)
+        encoder = _picture_encoder(arch, weights, size, seed) if sees else None
         def run(rows):
             if e.kind == 'words': return None, fit_text_baselines(rows, e.models, seed=seed)
             if e.kind == 'vectors': return None, _run_vectors(e, rows, encoder, seed)

@@ -67,7 +67,7 @@ def plot_curves(
         if 'stage' in curves: ax.set_title(title, pad=14)
     return axes
 
-# %% ../nbs/50_fine_tune.ipynb #5061a896
+# %% ../nbs/50_fine_tune.ipynb #cf33dafb
 def _nadam_step(p, lr, mom, step, sqr_mom, grad_avg, sqr_avg, eps, **kwargs):
     mean = mom*grad_avg/(1 - mom**(step + 1)) + (1 - mom)*p.grad/(1 - mom**step)
     p.data.addcdiv_(mean, (sqr_avg/(1 - sqr_mom**step)).sqrt() + eps, value=-lr)
@@ -111,13 +111,14 @@ def plan_stages(
     epochs = [given if given is not None else usual for given, usual in
               zip((head_epochs, top_epochs, all_epochs), (20, 3, 3) if pretrained else (0, 0, 12))]
     rates = slice(lr/100, lr) if pretrained else lr
-    head = 'head' if getattr(model, 'head_kind', '') != 'conv' else 'new head' # A convolution needs maps, which are too many to remember
+    # a convolution needs maps, which are too large to remember: its head learns on pictures
+    head = 'head' if getattr(model, 'head_kind', '') != 'conv' else 'new head'
     stages = [Stage(head, epochs[0], head_lr, -1), Stage('top', epochs[1], rates, -2),
               Stage('all', epochs[2], rates, 0)]
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #61f7a916
+# %% ../nbs/50_fine_tune.ipynb #67696006
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
@@ -164,7 +165,8 @@ def head_learner(
 )->Learner: # Trains the same head, in place
     "A learner for the head alone, on the vectors of its body"
     if getattr(learn.model, 'head_kind', '') == 'conv':
-        raise ValueError("a head with a convolution needs more than vectors. Give its stage another name than 'head', with first_group=-1.")
+        raise ValueError('a head with a convolution needs more than vectors. '
+                         "Give its stage another name than 'head', with first_group=-1.")
     vectors_of, create_batch = _vectors_and_batches(learn.model)
     train, valid = (list(zip(vectors_of(learn, dl.items), _targets(learn, dl.items))) for dl in (learn.dls.train, learn.dls.valid))
     kwargs = dict(create_batch=create_batch) if create_batch else {}

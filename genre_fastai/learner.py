@@ -53,7 +53,7 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #7eda8c98
+# %% ../nbs/45_learner.ipynb #fff4659c
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map'] if np.isfinite(p).all() else float('nan')
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
@@ -96,7 +96,8 @@ def _model_for(dls, arch, weights, head, pooling, seed):
     "The network that fits what `dls` hold"
     column, reader, n_out = input_column(dls), text_reader(dls), len(dls.vocab)
     if column == 'image': return genre_net(arch or 'small_cnn', n_out, weights, seed, head)
-    if head != 'linear': raise ValueError(f'head={head!r} is for pictures alone; these DataLoaders hold texts. Leave it away.')
+    if head != 'linear':
+        raise ValueError(f'head={head!r} is for pictures alone; these DataLoaders hold texts. Leave it away.')
     if arch == 'small_cnn':
         mend = 'name a text encoder' if column == 'text' else "name a timm network such as 'mobilenetv2_100'"
         raise ValueError(f'these DataLoaders hold texts. Leave arch away, or {mend}.')

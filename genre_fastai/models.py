@@ -56,7 +56,7 @@ class SmallCNN(PictureModel):
                                   nn.Linear(hidden, n_out))
         self.to(memory_format=torch.channels_last)
 
-# %% ../nbs/44_models.ipynb #741b4c90
+# %% ../nbs/44_models.ipynb #0673e943
 HEADS = ['linear', 'fully connected', 'conv'] # What stands on a body
 
 def _head_layers(kind, n_in, n_out, dropout, width=256):
@@ -76,7 +76,8 @@ class GenreNet(PictureModel):
         head:str='linear', # One of `HEADS`
     ):
         super().__init__()
-        if head == 'conv' and hasattr(body.model, 'pre_logits'): body.model.pre_logits = nn.Identity()  # VGG's own layers above the maps
+        if head == 'conv' and hasattr(body.model, 'pre_logits'):
+            body.model.pre_logits = nn.Identity()  # VGG's own layers above the maps
         n_in = body.model.num_features if head == 'conv' else body.n_out
         self.body, self.head_kind, self.head = body, head, _head_layers(head, n_in, n_out, dropout)
         self.to(memory_format=torch.channels_last)
@@ -85,7 +86,8 @@ class GenreNet(PictureModel):
         if self.head_kind != 'conv': return self.body(x)
         maps = self.body.model.forward_features(x)
         if maps.ndim == 4 and maps.shape[1] == self.body.model.num_features: return maps
-        raise ValueError(f"{self.body.weights.arch} has no maps of (n, channels, h, w) for head='conv'. Use head='fully connected'.")
+        raise ValueError(f"{self.body.weights.arch} has no maps of (n, channels, h, w) for head='conv'. "
+                         "Use head='fully connected'.")
 
 def genre_net(
     arch:str, # 'small_cnn', or a timm name
@@ -95,7 +97,8 @@ def genre_net(
     head:str='linear', # On a body, one of `HEADS`
 )->nn.Module:
     "The model that is meant by `arch`"
-    if arch == 'small_cnn' and head != 'linear': raise ValueError("small_cnn has a head of its own. Leave head away, or name a timm network.")
+    if arch == 'small_cnn' and head != 'linear':
+        raise ValueError('small_cnn has a head of its own. Leave head away, or name a timm network.')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SmallCNN(n_out) if arch == 'small_cnn' else GenreNet(load_body(arch, weights, seed), n_out, head=head)
