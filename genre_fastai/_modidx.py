@@ -463,6 +463,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'genre_fastai.experiments._describe': ( 'experiments.html#_describe',
                                                                                   'genre_fastai/experiments.py'),
                                           'genre_fastai.experiments._judge': ('experiments.html#_judge', 'genre_fastai/experiments.py'),
+                                          'genre_fastai.experiments._only': ('experiments.html#_only', 'genre_fastai/experiments.py'),
                                           'genre_fastai.experiments._picture_encoder': ( 'experiments.html#_picture_encoder',
                                                                                          'genre_fastai/experiments.py'),
                                           'genre_fastai.experiments._run_classifier': ( 'experiments.html#_run_classifier',

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'Experiment', 'experiment_items', 'ExperimentResult', 'run_experiment']
 
-# %% ../nbs/74_experiments.ipynb #313b47ea
-import time
+# %% ../nbs/74_experiments.ipynb #f333fcb2
+import time, warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +66,12 @@ EXPERIMENTS = {
     'everything': Experiment(
         'Posters, texts and metadata, each by its own model, and their probabilities joined.', 'classifier')}
 
-# %% ../nbs/74_experiments.ipynb #c22f0979
+# %% ../nbs/74_experiments.ipynb #881ea8f3
+def _only(items, genres):
+    "Items with no other genres than these; rows with none of them go"
+    kept = items.genres.map(lambda gs: [g for g in gs if g in genres])
+    return items.assign(genres=kept)[kept.map(len) > 0]
+
 def experiment_items(
     name:str, # A key of `EXPERIMENTS`
     items:pd.DataFrame, # Items with genres and a split
@@ -74,28 +79,26 @@ def experiment_items(
     single:str='dominant', # Where an item has one genre: 'dominant' or 'first', see `to_single_label`
     seed:int=0, # For the sample
 )->pd.DataFrame: # Items with the genres that the experiment knows
-    "The rows and labels of an experiment; raises `ItemsError` where train lacks a genre, or a split has no row"
+    "The rows and labels of an experiment; warns of genres that train lacks, raises `ItemsError` where a split has no row"
     if name not in EXPERIMENTS:
         raise ValueError(f'no experiment {name!r}.{nearest(name, EXPERIMENTS)} There are {list(EXPERIMENTS)}.')
     labels = EXPERIMENTS[name].labels
     check_items(items, needs=('genres', 'split'))
-    if labels == 'four':
-        four = set(genre_counts(items).index[:4])
-        items = items.assign(genres=items.genres.map(lambda gs: [g for g in gs if g in four]))
-        items = items[items.genres.map(len) > 0]
+    if labels == 'four': items = _only(items, set(genre_counts(items).index[:4]))
     if labels != 'all': items = to_single_label(items, single)
     if n_items: items = sample_items(items, n_items, seed)
     items = items[items.split.isin(['train', 'valid', 'test'])].reset_index(drop=True)
-    known = {split: set(genre_vocab(items[items.split == split])) for split in ('train', 'valid', 'test')}
-    if empty := [split for split, genres in known.items() if not genres]:
+    known = set(genre_vocab(items[items.split == 'train']))
+    if known and (unseen := sorted(set(genre_vocab(items)) - known)):
+        warnings.warn(f'{len(unseen)} genres have no item in train and are left out: {some(unseen)}. '
+                      'Take more items, or merge rare genres first: merge_genres(items, min_count=20).', stacklevel=3)
+        items = _only(items, known).reset_index(drop=True)
+    if empty := [split for split in ('train', 'valid', 'test') if not (items.split == split).any()]:
         raise ItemsError(f'no row of {len(items)} has split {some(empty)}. '
                          'Make all three, split_items(items), or take more items.')
-    if unseen := sorted((known['valid'] | known['test']) - known['train']):
-        raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(unseen)}. '
-                         'Take more items, or merge rare genres first: merge_genres(items, min_count=20).')
     return items
 
-# %% ../nbs/74_experiments.ipynb #dc87f557
+# %% ../nbs/74_experiments.ipynb #b1a5db71
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -145,9 +148,7 @@ def _run_classifier(e, items, encoder, text_encoder, text_cols, meta_cols, seed)
 def _trial_seconds(run, items, seed, n=60):
     "What `run` would take if its time grew with the number of items; None where so few cannot be fitted"
     few = sample_items(items, min(n, len(items)), seed)
-    known = set(genre_vocab(few[few.split == 'train']))
-    few = few.assign(genres=few.genres.map(lambda gs: [g for g in gs if g in known]))
-    few = few[few.genres.map(len) > 0]
+    few = _only(few, set(genre_vocab(few[few.split == 'train'])))
     start = time.perf_counter()
     try: run(few)
     except ValueError: return None  # if all items have the same fault, the run says so
@@ -172,7 +173,7 @@ def _judge(name, items, model, probabilities, curves):
     thresholds = tune_thresholds(y['valid'], own[best]['valid']) if multilabel else None
     report = genre_report(y['test'], own[best]['test'], vocab, multilabel, thresholds)
     if curves is not None: said = describe_training(curves)
-    else: said = f'Best on valid rows: {best}. Fitted without epochs: there are no curves from which over-training could be read.'
+    else: said = f'Best on valid rows: {best}. Fitted without epochs: no curves from which over-training could be read.'
     return ExperimentResult(items, model, probabilities, scores, report, thresholds, curves, said)
 
 def _write_page(result, name, plan, folder, seed):
@@ -182,7 +183,8 @@ def _write_page(result, name, plan, folder, seed):
         page.add_figure(axes[0], caption='Loss and scores, epoch by epoch; a ring marks the weights that were kept')
         plt.close(axes[0].figure)
     page.add_table(format_scores(result.scores), 'Scores on the test rows, with 95 % intervals')
-    page.add_table(format_scores(result.report), 'Genre by genre, on the test rows').save(folder/'experiment.html', seed=seed)
+    page.add_table(format_scores(result.report), 'Genre by genre, on the test rows')
+    page.save(folder/'experiment.html', seed=seed)
 
 def run_experiment(
     name:str, # A key of `EXPERIMENTS`
@@ -191,7 +193,7 @@ def run_experiment(
     n_items:int=None, # How many items, with the same mix of genres; None: all
     size:int=None, # Side of pictures in pixels; None: as the experiment says, or where no network is named, the preset
     epochs:int=None, # Of each stage, at most; None: as the experiment says, with early stopping
-    arch:str=None, # Another network for pictures, or 'colours' (for vectors and classifiers); None: as the experiment says
+    arch:str=None, # Another network for pictures; for vectors and classifiers also 'colours'; None: as the experiment says
     weights=None, # Of it: a path, 'random', or None, see `load_body`
     single:str='dominant', # Where an item has one genre: 'dominant' or 'first'
     text_cols=None, # Columns that are joined and read as text; None: `text`

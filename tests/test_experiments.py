@@ -98,11 +98,15 @@ def test_wrong_input_is_one_clear_line(items, tmp_path):
     fails("no row of .* has split 'test'", rows=items[items.split != 'test'])
     fails('text', rows=items.assign(text=None))
     fails('image', 'small cnn', rows=items.assign(image=None))
-    odd = items.assign(genres=[['Rare'] if s == 'test' else gs for s, gs in zip(items.split, items.genres)])
-    fails("1 genres are in other rows but not in train: 'Rare'", rows=odd)
     fails('inception_v3 needs pictures of 75 pixels and more; size is 64', 'inception v3', kind=ValueError)
     fails('n is 101; use 1 to 100', n_items=101, kind=ValueError)
     assert not (tmp_path/'experiment.html').exists()
+
+
+def test_genres_that_train_lacks_are_named_and_left_out(items):
+    odd = items.assign(genres=[[*gs, 'Rare'] if s == 'test' else gs for s, gs in zip(items.split, items.genres)])
+    with pytest.warns(UserWarning, match="1 genres have no item in train and are left out: 'Rare'"): left = experiment_items('text', odd)
+    assert left.genres.tolist() == items.genres.tolist()
 
 
 def test_size_is_the_users(items, tmp_path):
