@@ -474,6 +474,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'genre_fastai/experiments.py'),
                                           'genre_fastai.experiments._trial_seconds': ( 'experiments.html#_trial_seconds',
                                                                                        'genre_fastai/experiments.py'),
+                                          'genre_fastai.experiments._with_metadata': ( 'experiments.html#_with_metadata',
+                                                                                       'genre_fastai/experiments.py'),
                                           'genre_fastai.experiments._with_text': ( 'experiments.html#_with_text',
                                                                                    'genre_fastai/experiments.py'),
                                           'genre_fastai.experiments._words': ('experiments.html#_words', 'genre_fastai/experiments.py'),

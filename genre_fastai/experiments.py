@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'Experiment', 'experiment_items', 'ExperimentResult', 'run_experiment']
 
-# %% ../nbs/74_experiments.ipynb #f333fcb2
+# %% ../nbs/74_experiments.ipynb #43e335c6
 import time, warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from .embed import BodyEncoder
 from .estimator import GenreClassifier
 from .fine_tune import Stage, describe_training, learner_probabilities, plot_curves
 from .learner import genre_learner
+from .metadata import has_metadata, metadata_columns
 from .metrics import format_scores, genre_report, genre_scores, prior_probabilities, tune_thresholds
 from .prepare_data import sample_items, to_single_label
 from .report import Page
@@ -98,7 +99,7 @@ def experiment_items(
                          'Make all three, split_items(items), or take more items.')
     return items
 
-# %% ../nbs/74_experiments.ipynb #b1a5db71
+# %% ../nbs/74_experiments.ipynb #12d26fca
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -122,6 +123,15 @@ def _with_text(items, columns):
         raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
     text = items[columns].map(_words).agg('\n'.join, axis=1).str.strip()
     return items.assign(text=text.where(text != '', None).astype(object))
+
+def _with_metadata(items, columns):
+    "Items that have a filled cell in these columns"
+    names = metadata_columns(items) if columns == 'all' else [columns] if isinstance(columns, str) else list(columns)
+    if not set(names) <= set(items): return items  # the classifier says which is missing
+    there = has_metadata(items[names])
+    if not there.all():
+        warnings.warn(f'{(~there).sum()} items have no metadata and are left out: {some(items.item_id[~there])}.', stacklevel=3)
+    return items[there].reset_index(drop=True)
 
 def _run_network(e, items, folder, arch, weights, size, epochs, bs, seed):
     dls = poster_block(items, size=size).dataloaders(items, bs=bs)
@@ -213,6 +223,7 @@ def run_experiment(
         result = _run_network(e, items, folder, arch, weights, size, epochs, bs, seed)
     else:
         if e.kind == 'words': items = check_items(_with_text(items, text_cols), needs='text')
+        if e.reads == ('meta',): items = _with_metadata(items, meta_cols)
         sees = e.kind != 'words' and e.reads != ('meta',)
         encoder = _picture_encoder(arch, weights, size, seed) if sees else None
         def run(rows):

@@ -109,6 +109,13 @@ def test_genres_that_train_lacks_are_named_and_left_out(items):
     assert left.genres.tolist() == items.genres.tolist()
 
 
+def test_items_without_metadata_are_named_and_left_out(items, tmp_path):
+    bare = items.copy()
+    bare.loc[bare.index[:2], ['director', 'cast', 'runtime', 'released']] = None
+    with pytest.warns(UserWarning, match='items have no metadata and are left out'): result = run_experiment('metadata', bare, tmp_path)
+    assert not set(result.items.item_id) & set(bare.item_id[:2])
+
+
 def test_size_is_the_users(items, tmp_path):
     result = run_experiment('metadata', items, tmp_path, n_items=60)
     assert len(result.items) == 60
