@@ -111,8 +111,8 @@ def test_genres_that_train_lacks_are_named_and_left_out(items):
 
 def test_items_without_metadata_are_named_and_left_out(items, tmp_path):
     bare = items.copy()
-    bare.loc[bare.index[:2], ['director', 'cast', 'runtime', 'released']] = None
-    with pytest.warns(UserWarning, match='items have no metadata and are left out'): result = run_experiment('metadata', bare, tmp_path)
+    bare.loc[bare.index[:2], columns := ['director', 'cast', 'runtime', 'released']] = None
+    with pytest.warns(UserWarning, match='items have no metadata and are left out'): result = run_experiment('metadata', bare, tmp_path, meta_cols=columns)
     assert not set(result.items.item_id) & set(bare.item_id[:2])
 
 
