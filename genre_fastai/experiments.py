@@ -99,7 +99,7 @@ def experiment_items(
                          'Make all three, split_items(items), or take more items.')
     return items
 
-# %% ../nbs/74_experiments.ipynb #12d26fca
+# %% ../nbs/74_experiments.ipynb #2c6dd1c0
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -183,7 +183,8 @@ def _judge(name, items, model, probabilities, curves):
     thresholds = tune_thresholds(y['valid'], own[best]['valid']) if multilabel else None
     report = genre_report(y['test'], own[best]['test'], vocab, multilabel, thresholds)
     if curves is not None: said = describe_training(curves)
-    else: said = f'Best on valid rows: {best}. Fitted without epochs: no curves from which over-training could be read.'
+    else: said = 'Fitted without epochs: no curves from which over-training could be read.'
+    if len(own) > 1: said += f' Best on valid rows: {best}.'
     return ExperimentResult(items, model, probabilities, scores, report, thresholds, curves, said)
 
 def _write_page(result, name, plan, folder, seed):
