@@ -35,3 +35,4 @@ from genre_fastai.checkpoints import *
 from genre_fastai.fine_tune import *
 from genre_fastai.compare import *
 from genre_fastai.estimator import *
+from genre_fastai.experiments import *

@@ -92,7 +92,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #23ae3b82
+# %% ../nbs/48_bundle.ipynb #083bacbd
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -116,7 +116,7 @@ def _network_state(encoder):
     model = encoder.model
     weights = _weights_facts(model.body) if isinstance(model, GenreNet) else None
     facts = {'kind': 'network', 'n_out': model.head[-1].out_features, 'size': encoder.size,
-             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights}
+             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights, 'head': getattr(model, 'head_kind', None)}
     return facts, {k: v.cpu().numpy() for k, v in model.state_dict().items()}
 
 def _as_bytes(text): return np.frombuffer(text.encode('utf-8', 'surrogatepass'), np.uint8)
@@ -157,7 +157,8 @@ def encoder_from_state(
         body.model.load_state_dict(state)
         size = tuple(facts['size']) if isinstance(facts['size'], list) else facts['size']
         return BodyEncoder(body, facts['depths'], size, facts['flip'], facts['fast'])
-    model = GenreNet(_empty_body(facts['weights']), facts['n_out']) if facts['weights'] else SmallCNN(facts['n_out'])
+    head = facts.get('head') or 'linear'
+    model = GenreNet(_empty_body(facts['weights']), facts['n_out'], head=head) if facts['weights'] else SmallCNN(facts['n_out'])
     model.load_state_dict(state)
     model.fast = facts['fast']
     return NetworkEncoder(model, facts['size'], facts['multilabel'])

@@ -53,7 +53,7 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #8ed739d2
+# %% ../nbs/45_learner.ipynb #fff4659c
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map'] if np.isfinite(p).all() else float('nan')
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
@@ -92,10 +92,12 @@ def _check_encoder(dls, body, name):
         raise ValueError(f'windows have up to {reader.max_length} tokens, but {body.weights.arch!r} reads '
                          f'{body.longest} at most. Make new ones: {block}(items, max_length={body.longest}).')
 
-def _model_for(dls, arch, weights, pooling, seed):
+def _model_for(dls, arch, weights, head, pooling, seed):
     "The network that fits what `dls` hold"
     column, reader, n_out = input_column(dls), text_reader(dls), len(dls.vocab)
-    if column == 'image': return genre_net(arch or 'small_cnn', n_out, weights, seed)
+    if column == 'image': return genre_net(arch or 'small_cnn', n_out, weights, seed, head)
+    if head != 'linear':
+        raise ValueError(f'head={head!r} is for pictures alone; these DataLoaders hold texts. Leave it away.')
     if arch == 'small_cnn':
         mend = 'name a text encoder' if column == 'text' else "name a timm network such as 'mobilenetv2_100'"
         raise ValueError(f'these DataLoaders hold texts. Leave arch away, or {mend}.')
@@ -110,6 +112,7 @@ def genre_learner(
     dls:DataLoaders, # From a block of this project
     arch:str=None, # Pictures: 'small_cnn' (None) or a timm name; texts: an encoder, None: the block's; both: a timm name
     weights=None, # Of the body: a path, 'random', or None, see `load_body`, `load_text_body` and, for both, `fused_net`
+    head:str='linear', # Pictures, on a body: one of `HEADS`
     pooling:str='mean', # Texts: how windows become one item, see `POOLINGS`
     loss:str='cross-entropy', # Or 'asymmetric' where items have several genres, see `AsymmetricLoss`
     weigh_genres:bool=True, # Weigh the loss by `class_weights`
@@ -122,7 +125,7 @@ def genre_learner(
 )->Learner:
     "A Learner for the genres of `dls`; fit it with `fit_one_cycle` or `fine_tune`"
     multilabel = has_several(dls)
-    model = _model_for(dls, arch, weights, pooling, seed)
+    model = _model_for(dls, arch, weights, head, pooling, seed)
     if input_column(dls) != 'text': _scale_pictures(dls, getattr(model.body, 'weights', None))
     if loss_func and label_smoothing: raise ValueError('label_smoothing belongs to the loss that you give. Set it there.')
     if loss_func is None: loss_func = _loss(dls, loss, weigh_genres, label_smoothing, multilabel)
