@@ -410,7 +410,7 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #98573cfe
+# %% ../nbs/48_bundle.ipynb #73241d66
 _WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]'), 'meta': ('metadata', 'meta=[{...}]')}
 
 def join_parts(
@@ -473,10 +473,11 @@ def _check_columns(part, meta):
     "Columns that were fitted must be among the given ones; single cells may be missing"
     if part.reads != 'meta' or not len(meta): return
     known = list(part.model.table_.columns_)
-    if not set(known) & set(meta): raise ValueError(f'meta has the columns {some(list(meta))}; this bundle reads {some(known)}.')
     for name in set(meta) - set(known):
         if close := nearest(name, [k for k in known if k not in meta]):
             raise ValueError(f'meta: no column {name!r} was fitted.{close} This bundle reads {some(known)}.')
+    if not set(known) & set(meta):
+        raise ValueError(f'meta has the columns {some(list(meta))}; this bundle reads {some(known)}.')
 
 def _readable(part, inputs):
     "Rows that hold something that the part can read, and this"
