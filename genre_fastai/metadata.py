@@ -6,10 +6,9 @@
 __all__ = ['made_metadata', 'metadata_columns', 'has_metadata', 'NumberColumn', 'NameColumn', 'MetadataTable', 'MetadataRidge',
            'suspect_columns']
 
-# %% ../nbs/35_metadata.ipynb #fd19d027
+# %% ../nbs/35_metadata.ipynb #0959693b
 import re
 from collections import Counter
-from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from numbers import Real
@@ -55,9 +54,9 @@ def made_metadata(
     made = pd.DataFrame([row(genres) for genres in items.genres], index=items.index)
     return items.assign(**made.mask(rng.random(made.shape) < .1))
 
-# %% ../nbs/35_metadata.ipynb #806bfd67
+# %% ../nbs/35_metadata.ipynb #135be7a4
 _OURS = [*ITEM_COLUMNS, 'mended', 'matched_by', 'group', 'fold']
-_MADE_WORLD = ['true_genres', 'planted', 'shown', 'told', 'p_genres', 'p_genres_image', 'p_genres_text', 'mark_box']
+_MADE_WORLD = 'true_genres planted shown told p_genres p_genres_image p_genres_text mark_box'.split()
 
 def metadata_columns(
     items:pd.DataFrame, # Items
@@ -67,39 +66,33 @@ def metadata_columns(
     ours = _OURS + _MADE_WORLD*('p_genres' in items) + ['other_id']*('matched_by' in items)
     return [c for c in items if c not in ours]
 
-# %% ../nbs/35_metadata.ipynb #795e31c5
+# %% ../nbs/35_metadata.ipynb #584f6b02
 class _Unread(NamedTuple):
     "A cell that holds something which is no metadata"
     why:str # What it holds
-
-def _number(cell):
-    "A number as float"
-    with suppress(OverflowError):
-        if np.isnan(number := float(cell)): return None
-        if abs(number) < 1e100: return number
-    return _Unread('holds numbers without end')
 
 def _sound(text): return text.encode('utf-8', 'replace').decode().strip()       # a lone surrogate becomes '?'
 
 def _list(cell):
     "A list or dict as its names"
-    try: names = _names_in([None if v is pd.NA else v for v in cell] if not isinstance(cell, dict) else cell)
+    try: names = _names_in(cell if isinstance(cell, dict) else [None if v is pd.NA else v for v in cell])
     except ValueError: return _Unread('holds lists of something else than names')
     return [_sound(name) for name in names if is_genre(name)] or None
 
 def _plain(cell):
     "None where nothing is there, else a float, a text, a list of names, or what could not be read"
     if isinstance(cell, _Unread): return cell
-    if isinstance(cell, np.ndarray): cell = cell.tolist()
+    if isinstance(cell, (np.ndarray, np.floating)): cell = cell.tolist()
     if isinstance(cell, str):
-        cell = _sound(cell)
-        if not _is_literal(cell): return cell if is_genre(cell) else None
-        try: cell = _literal(cell)
-        except ValueError: return cell if is_genre(cell) else None
+        text = _sound(cell)
+        try: cell = _literal(text) if _is_literal(text) else None
+        except ValueError: cell = None
+        if not isinstance(cell, (list, tuple, set, dict)): return text if is_genre(text) else None
     if isinstance(cell, (list, tuple, set, frozenset, dict)): return _list(cell)
     if pd.api.types.is_scalar(cell) and pd.isna(cell): return None
     if isinstance(cell, (bool, np.bool_)): return [str(cell)]
-    if isinstance(cell, (Real, Decimal)): return _number(cell)
+    if isinstance(cell, (Real, Decimal)) and not isinstance(cell, np.timedelta64):
+        return float(cell) if abs(cell) < 1e100 else _Unread('holds numbers beyond 1e100')
     if isinstance(cell, np.datetime64): cell = pd.Timestamp(cell)
     if isinstance(cell, (date, pd.Period)): return cell.strftime('%Y-%m')
     return _Unread(f'holds {type(cell).__name__} values')
@@ -111,8 +104,9 @@ def has_metadata(
     def filled(cell): return not isinstance(_plain(cell), (_Unread, type(None)))
     return frame.astype(object).map(filled).any(axis=1).to_numpy(bool)
 
-# %% ../nbs/35_metadata.ipynb #15634cb2
-_UNIT = re.compile(r'^[$€£]\s*|\s*(?:%|min\.?|mins|minutes?|pages?|pp?\.|usd|eur|gbp|dollars?|euros?|pounds?)$', re.I)
+# %% ../nbs/35_metadata.ipynb #c6b1b1db
+_UNIT = re.compile(r'^[$€£]\s*|\s*(?:%|min\.?|mins|minutes?|pages?|pp?\.|usd|eur|gbp|dollars?|euros?|pounds?)$',
+                   re.I)
 _THOUSANDS = re.compile(r'(?<=\d),(?=\d{3}(?!\d))')
 
 class NumberColumn:
@@ -138,7 +132,7 @@ class NumberColumn:
         "Raises `ItemsError` where all numbers are the same"
         numbers = self.numbers(cells)
         found = np.unique(numbers[np.isfinite(numbers)])
-        if len(found) < 2: raise ItemsError('fewer than two different numbers')
+        if len(found) < 2: raise ItemsError(f'no two different numbers, found {some(found) or "none"}')
         self.knots = np.unique(np.nanquantile(numbers, np.linspace(0, 1, 10)))
         return self
 
@@ -192,7 +186,7 @@ class NameColumn:
     ): # (n, n_names) csr float32, rows of length 1, or 0 where there is no known name
         return self.counter.transform(self.names(cells))
 
-# %% ../nbs/35_metadata.ipynb #1a602923
+# %% ../nbs/35_metadata.ipynb #aab50faa
 def _fitted_column(cells):
     "The column for these plain cells; an `ItemsError` that says why there is none"
     there = [cell for cell in cells if cell is not None]
@@ -205,15 +199,17 @@ def _fitted_column(cells):
     if column is None:
         column = NameColumn(_separator([cell for cell in there if isinstance(cell, str)]))
         names = [name for names in column.names(there) for name in names]
+        if not names: raise ItemsError('empty')
         if len(set(names)) > .95*len(names):
             raise ItemsError('every value is its own; if it is a text, name it in text_cols')
     column.unread = len(there) - int((column.fit(cells).transform(there).getnnz(1) > 0).sum())
     return column
 
-def _checked(frame):
-    "`frame`; raises where it is no table, or its columns do not have names of their own"
+def _checked(frame, names=None):
+    "The columns `names` (None: all) of `frame`; raises where it is no table, or a name is no string or repeated"
     if not isinstance(frame, pd.DataFrame):
         raise ItemsError(f'metadata is a pandas DataFrame, not {type(frame).__name__}. Make one: pd.DataFrame(...).')
+    if names is not None: frame = frame.loc[:, frame.columns.isin(list(names))]
     odd = [c for c, again in zip(frame.columns, frame.columns.duplicated()) if again or not isinstance(c, str)]
     if odd: raise ItemsError(f'column names must be strings, each once; found {some(odd)}. Rename them.')
     return frame
@@ -234,23 +230,20 @@ class MetadataTable(TransformerMixin, BaseEstimator):
             raise ItemsError(f'no column of metadata can be used. {why}. Leave meta_cols away, or name other columns.')
         return self
 
-    def _used(self, frame):
-        check_is_fitted(self, 'columns_')
-        return frame.loc[:, frame.columns.isin(list(self.columns_))] if isinstance(frame, pd.DataFrame) else frame
-
     def transform(self,
         frame:pd.DataFrame, # With the columns of `fit`; one that is missing counts as empty
     ): # (n, d) csr, rows of length 1 at most
-        used, empty = _checked(self._used(frame)), [None]*max(1, len(frame))
-        cells = {name: list(used[name]) if name in used and len(frame) else empty for name in self.columns_}
-        blocks = [column.transform(cells[name]) for name, column in self.columns_.items()]
+        check_is_fitted(self, 'columns_')
+        used, empty = _checked(frame, self.columns_), [None]*max(1, len(frame))
+        blocks = [column.transform(list(used[name]) if name in used and len(used) else empty)
+                  for name, column in self.columns_.items()]
         return (sparse.hstack(blocks)/np.sqrt(len(blocks))).tocsr().astype(np.float32)[:len(frame)]
 
     def readable(self,
         frame:pd.DataFrame, # As for `transform`
     )->np.ndarray: # (n,) bool
         "Rows with a filled cell in any of the columns that are used"
-        return has_metadata(_checked(self._used(frame)))
+        return has_metadata(_checked(frame, self.columns_))
 
     def describe(self)->pd.DataFrame: # A row a column: taken as, n (knots or names), unread (filled cells), why
         "What each column was taken as, and why others were left out"
@@ -287,23 +280,22 @@ class MetadataRidge(KernelRidgeClassifier):
         check_is_fitted(self, 'coef_')
         return self.prior_ + self.table_.transform(frame) @ self.coef_
 
-# %% ../nbs/35_metadata.ipynb #8b6f0bd3
+# %% ../nbs/35_metadata.ipynb #9ce3e34a
 def _readings(cells):
     "(n, d) numbers of a column, one array each way to read it: few whole numbers that come back are also names"
     try: column = _fitted_column([_plain(cell) for cell in cells])
     except ItemsError: return []
-    found = [column.transform(cells)]
-    if isinstance(column, NumberColumn):
-        numbers = pd.Series(column.numbers(cells))
-        counts = numbers.value_counts()
-        if len(counts) <= 50 and counts.min() >= 2 and (counts.index % 1 == 0).all():
-            found.append(NameColumn().fit(numbers).transform(numbers))
-    return found
+    if isinstance(column, NameColumn): return [column.transform(cells)]
+    numbers = pd.Series(column.numbers(cells))
+    counts = numbers.value_counts()
+    few = len(counts) <= 50 and counts.min() >= 2 and (counts.index % 1 == 0).all()
+    kinds = [NumberColumn(), NameColumn()] if few else [NumberColumn()]
+    return [kind.fit(numbers).transform(numbers) for kind in kinds]
 
 def suspect_columns(
     items:pd.DataFrame, # Items with genres; rows of the same `group`, where they have it, stay in one fold
     columns=None, # Columns to try; None: all metadata
-    threshold:float=.95, # A genre is given away from here on: (average precision - share)/(1 - share), 0: noise, 1: no fault
+    threshold:float=.95, # Given away from here on: (average precision - share)/(1 - share); 0 is noise, 1 no fault
     min_count:int=5, # Genres with fewer items, or that fewer are without, are passed over
 )->pd.DataFrame: # A row a column and genre: column, genre, average precision, share (of items with the genre)
     "Columns that give a genre away by themselves (5-fold, left-out rows): suspected leaks"
@@ -317,12 +309,10 @@ def suspect_columns(
     groups = pd.factorize(own)[0]
     n_folds = min(5, groups.max() + 1)
     for name in _checked(items[columns]) if kept and len(items) >= 10 and n_folds > 1 else ():
-        scores = np.zeros(len(kept))
-        for x in _readings(items[name]):
-            p = cross_val_predict(Ridge(alpha=.1, solver='sparse_cg'), x, y[:, kept].astype(float), groups=groups,
-                                  cv=GroupKFold(n_folds, shuffle=True, random_state=0)).reshape(len(y), -1)
-            scores = np.maximum(scores, [average_precision_score(y[:, j], p[:, k]) for k, j in enumerate(kept)])
-        for j, score in zip(kept, scores):
-            share = y[:, j].mean()
+        ridge, folds = Ridge(alpha=.1, solver='sparse_cg'), GroupKFold(n_folds, shuffle=True, random_state=0)
+        found = [cross_val_predict(ridge, x, y[:, kept].astype(float), groups=groups, cv=folds).reshape(len(y), -1)
+                 for x in _readings(items[name])]
+        for k, j in enumerate(kept):
+            share, score = y[:, j].mean(), max((average_precision_score(y[:, j], p[:, k]) for p in found), default=0)
             if score - share >= threshold*(1 - share): rows.append((name, vocab[j], score, share))
     return pd.DataFrame(rows, columns=['column', 'genre', 'average precision', 'share'])

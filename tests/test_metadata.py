@@ -95,7 +95,7 @@ def names_of(cells): return sorted(MetadataTable().fit(column_of(cells)).columns
 def test_few_numbers_and_equal_ones():
     column = NumberColumn().fit(pd.Series([1, 1, 1, 2]))
     assert column.knots.tolist() == sorted(set(column.knots)) and column.transform([1, 2, None]).shape[0] == 3
-    with pytest.raises(ItemsError, match='fewer than two different'): NumberColumn().fit([90, '90 min', 90.])
+    with pytest.raises(ItemsError, match='no two different numbers'): NumberColumn().fit([90, '90 min', 90.])
 
 
 def test_numbers_are_linear_splines_on_quantiles():
@@ -157,7 +157,8 @@ def test_what_stands_for_nothing_is_missing():
     assert names_of(['PG', 'n/a', 'R', 'N/A']*5) == ['pg', 'r']
     row = taken_as([str(80 + k) for k in range(80)] + ['N/A']*20)
     assert (row['taken as'], row.unread) == ('numbers', 0)
-    with pytest.raises(ItemsError, match="'c': empty"): MetadataTable().fit(column_of([['']]*9 + [' ']))
+    for cells in ([['']]*9 + [' '], ['none|unknown', 'unknown|none']*9):
+        with pytest.raises(ItemsError, match="'c': empty"): MetadataTable().fit(column_of(cells))
     assert has_metadata(pd.DataFrame(index=range(3))).tolist() == [False]*3
 
 
@@ -198,11 +199,11 @@ def test_zero_rows_and_other_columns_of_any_name():
 
 
 ODD = st.one_of(
-    st.none(), st.text(max_size=9), st.floats(), st.integers(), st.booleans(), st.dates(), st.decimals(allow_nan=True), st.binary(max_size=3),
+    st.none(), st.text(max_size=9), st.floats(), st.integers(), st.booleans(), st.dates(), st.decimals().filter(lambda d: not d.is_snan()), st.binary(max_size=3),
     st.complex_numbers(), st.timedeltas(), st.lists(st.one_of(st.none(), st.text(max_size=3), st.integers(), st.lists(st.integers()))),
     st.dictionaries(st.text(max_size=2), st.text(max_size=2)), st.frozensets(st.text(max_size=2)),
     st.sampled_from(['95 min', '[1, [2]]', '["a"', "{'name': {'x': 1}}", '(', '1e999', 'a, b', 'b, a', pd.NA, pd.NaT, np.array(['a', 'b']),
-                     np.array([[1.]]), np.array(5), np.datetime64('1990'), pd.Interval(0, 1), '\ud800', '2\x001', [np.array([1, 2])]]))
+                     np.array([[1.]]), np.array(5), np.datetime64('1990'), pd.Interval(0, 1), np.timedelta64(1, 'D'), np.float16(2), '\ud800', '2\x001', [np.array([1, 2])]]))
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ODD, min_size=1, max_size=12), st.lists(ODD, max_size=4))
