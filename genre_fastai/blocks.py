@@ -14,7 +14,7 @@ from fastai.vision.all import (CategoryBlock, DataBlock, IntToFloatTensor, Multi
 from .core import ItemsError, check_items, genre_vocab, is_multilabel, some
 from .images import ImageCache, open_image, squeeze
 
-# %% ../nbs/42_blocks.ipynb #87c3e9c7
+# %% ../nbs/42_blocks.ipynb #b5abc7d7
 class OpenCover(Transform):
     "Path to square picture, through `open_image`, which knows truncated, animated, CMYK and other odd files"
     def __init__(self,
@@ -38,8 +38,8 @@ def check_readable(
     if isinstance(column, str): return check_items(items, needs=column, every=True)
     bare = check_items(items)[list(column)].map(lambda cell: pd.isna(cell) or not str(cell).strip()).all(axis=1)
     if bare.any():
-        raise ItemsError(f'no {" and no ".join(column)} in {bare.sum()} of {len(items)} rows: {some(items.item_id[bare])}. '
-                         'clean_items drops such rows.')
+        raise ItemsError(f'no {" and no ".join(column)} in {bare.sum()} of {len(items)} rows: '
+                         f'{some(items.item_id[bare])}. clean_items drops such rows.')
     return items
 
 def fit_rows(
@@ -69,7 +69,7 @@ def _row_image(row): return row.image
 def _row_genres(row): return row.genres
 def _row_genre(row): return row.genres[0]
 
-# %% ../nbs/42_blocks.ipynb #b2581e39
+# %% ../nbs/42_blocks.ipynb #472d4de6
 def cover_transforms(
     size:int=None, # Side after the variation; None: as it comes
     mirror:bool=False, # Half of the pictures mirrored as well
@@ -96,7 +96,8 @@ def cover_block(
                              dls_kwargs=loading_workers())
     genres = MultiCategoryBlock(vocab=vocab) if multilabel else CategoryBlock(vocab=vocab)
     return DataBlock(blocks=(picture, genres), get_items=fit_rows, splitter=split_rows, get_x=_row_image,
-                     get_y=_row_genres if multilabel else _row_genre, batch_tfms=cover_transforms(mirror=mirror) if vary else None)
+                     get_y=_row_genres if multilabel else _row_genre,
+                     batch_tfms=cover_transforms(mirror=mirror) if vary else None)
 
 # %% ../nbs/42_blocks.ipynb #e06c34d7
 @delegates(cover_block)

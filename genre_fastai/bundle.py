@@ -92,7 +92,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #083bacbd
+# %% ../nbs/48_bundle.ipynb #ccbccd20
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -116,7 +116,8 @@ def _network_state(encoder):
     model = encoder.model
     weights = _weights_facts(model.body) if isinstance(model, GenreNet) else None
     facts = {'kind': 'network', 'n_out': model.head[-1].out_features, 'size': encoder.size,
-             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights, 'head': getattr(model, 'head_kind', None)}
+             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights,
+             'head': getattr(model, 'head_kind', None)}
     return facts, {k: v.cpu().numpy() for k, v in model.state_dict().items()}
 
 def _as_bytes(text): return np.frombuffer(text.encode('utf-8', 'surrogatepass'), np.uint8)
@@ -137,7 +138,8 @@ _SENTENCE_FACTS = ['depths', 'max_length', 'stride', 'max_windows']
 
 def _sentence_state(encoder):
     body_facts, tokenizer = _text_body_state(encoder.body)
-    facts = {'kind': 'sentences', **{k: getattr(encoder, k) for k in _SENTENCE_FACTS}, 'fast': encoder.dtype is not None}
+    facts = {'kind': 'sentences', **{k: getattr(encoder, k) for k in _SENTENCE_FACTS},
+             'fast': encoder.dtype is not None}
     return facts | body_facts, {k: v.cpu().numpy() for k, v in encoder.body.model.state_dict().items()} | tokenizer
 
 def encoder_from_state(
@@ -158,7 +160,8 @@ def encoder_from_state(
         size = tuple(facts['size']) if isinstance(facts['size'], list) else facts['size']
         return BodyEncoder(body, facts['depths'], size, facts['flip'], facts['fast'])
     head = facts.get('head') or 'linear'
-    model = GenreNet(_empty_body(facts['weights']), facts['n_out'], head=head) if facts['weights'] else SmallCNN(facts['n_out'])
+    model = (GenreNet(_empty_body(facts['weights']), facts['n_out'], head=head) if facts['weights']
+             else SmallCNN(facts['n_out']))
     model.load_state_dict(state)
     model.fast = facts['fast']
     return NetworkEncoder(model, facts['size'], facts['multilabel'])
@@ -168,13 +171,13 @@ def _empty_body(weights):
     found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
     return Body(body_network(found), found)
 
-# %% ../nbs/48_bundle.ipynb #c96e0738
+# %% ../nbs/48_bundle.ipynb #34764ea0
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']
 _RIDGE_FACTS = ['width_', 'alpha_', 'share_', 'temperature_', 'multilabel_']
 _COUNTERS = ['words', 'characters'] # Of a `TextRidge`, see `tfidf`
 
 def model_state(
-    model, # A fitted `KernelRidgeClassifier`, `TextRidge` or `MetadataRidge`, a `TextNetwork`, or `ProbabilitiesAsTheyAre`
+    model, # A fitted `KernelRidgeClassifier`, `TextRidge` or `MetadataRidge`, `TextNetwork` or `ProbabilitiesAsTheyAre`
 )->tuple[dict, dict]: # Facts for JSON, arrays
     "What a model needs to predict"
     if isinstance(model, ProbabilitiesAsTheyAre): return {'kind': 'probabilities', 'multilabel_': model.multilabel_}, {}
@@ -268,7 +271,7 @@ class Part(NamedTuple):
     encoders:list # Of pictures, whose vectors are joined, in order; empty for texts and metadata
     model:object # To probabilities of genres, from vectors, texts or columns of metadata
 
-# %% ../nbs/48_bundle.ipynb #7691f736
+# %% ../nbs/48_bundle.ipynb #c5008a21
 FORMAT = 4 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
@@ -312,7 +315,8 @@ def save_bundle(
     "Write a bundle; raises `FileExistsError` rather than replace anything by accident"
     folder = Path(folder)
     if folder.exists() and (not overwrite or any(p.name not in _FILES for p in folder.iterdir())):
-        raise FileExistsError(f'{str(folder)!r} exists. Name another folder, or pass overwrite=True to replace a bundle.')
+        raise FileExistsError(f'{str(folder)!r} exists. Name another folder, '
+                              'or pass overwrite=True to replace a bundle.')
     states, arrays = [], {}
     for i, part in enumerate(parts):
         state, numbers = _part_state(part)
@@ -324,15 +328,17 @@ def save_bundle(
     beside.mkdir(parents=True)
     try:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside/'model.safetensors')
-        config = {'format': FORMAT, 'genre_fastai': version('genre_fastai'), 'vocab': list(vocab), 'parts': states, 'stack': joined,
-                  'thresholds': None if thresholds is None else np.asarray(thresholds).tolist(), 'trained_on': facts or {},
+        config = {'format': FORMAT, 'genre_fastai': version('genre_fastai'), 'vocab': list(vocab), 'parts': states,
+                  'stack': joined, 'thresholds': None if thresholds is None else np.asarray(thresholds).tolist(),
+                  'trained_on': facts or {},
                   'environment': environment(), 'sha256': {'model.safetensors': _digest(beside/'model.safetensors')}}
         (beside/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding='utf-8')
         (beside/'README.md').write_text(card, encoding='utf-8')
         if folder.exists(): shutil.rmtree(folder)
         os.replace(beside, folder)
     except (OSError, SafetensorError) as e:
-        raise BundleError(f'{str(folder)!r} could not be written ({e}). Free some disk space, or name another folder.') from e
+        raise BundleError(f'{str(folder)!r} could not be written ({e}). '
+                          'Free some disk space, or name another folder.') from e
     finally: shutil.rmtree(beside, ignore_errors=True)
     return folder
 
@@ -351,7 +357,8 @@ class Bundle:
             self.stack = _stack_from_state(joined, _part(arrays, 'stack.')) if joined else None
         except (KeyError, TypeError, ValueError, RuntimeError) as e:
             why = ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
-            raise BundleError(f'{str(self.folder)!r}: facts and numbers do not fit together ({why}). Copy the bundle anew.') from e
+            raise BundleError(f'{str(self.folder)!r}: facts and numbers do not fit together ({why}). '
+                              'Copy the bundle anew.') from e
         self.lock = threading.Lock()
 
     def __reduce__(self): return Bundle, (self.folder,)  # another process reads the folder anew
@@ -362,15 +369,19 @@ def _read_config(folder):
         raise BundleError(f'no bundle in {str(folder)!r}: config.json is missing.{nearest(folder.name, there)} '
                           'Write one with GenreClassifier(...).fit(items).save(folder).')
     try: config = json.loads((folder/'config.json').read_text(encoding='utf-8'))
-    except ValueError as e: raise BundleError(f'{str(folder/"config.json")!r} is damaged ({e}). Copy the bundle anew.') from e
+    except ValueError as e:
+        raise BundleError(f'{str(folder/"config.json")!r} is damaged ({e}). Copy the bundle anew.') from e
     if not isinstance(config, dict) or 'format' not in config or 'vocab' not in config:
-        raise BundleError(f'{str(folder/"config.json")!r} is not the config of a genre_fastai bundle. Name another folder.')
+        raise BundleError(f'{str(folder/"config.json")!r} is not the config of a genre_fastai bundle. '
+                          'Name another folder.')
     if config['format'] < FORMAT:
-        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, of genre_fastai {config.get("genre_fastai")}; this version '
-                          f'reads {FORMAT}. Fit and save it again.')
+        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, '
+                          f'of genre_fastai {config.get("genre_fastai")}; this version reads {FORMAT}. '
+                          'Fit and save it again.')
     if config['format'] > FORMAT:
-        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, written by genre_fastai {config.get("genre_fastai")}; this '
-                          f'version reads up to {FORMAT}. Update it: pip install -U genre_fastai.')
+        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, '
+                          f'written by genre_fastai {config.get("genre_fastai")}; '
+                          f'this version reads up to {FORMAT}. Update it: pip install -U genre_fastai.')
     return config
 
 def _read_arrays(folder, config):
@@ -399,7 +410,8 @@ def model_card(
 )->str: # Markdown
     "What people should know about a model before they use it"
     scores = ', '.join(f'{k} {v}' for k, v in trained_on['scores'].items()) or 'not scored before it was saved'
-    lines = ['# Genres', f'{kind[0].upper()}{kind[1:]}, trained on {trained_on["rows"]:,} items, seed {trained_on["seed"]}.',
+    lines = ['# Genres',
+             f'{kind[0].upper()}{kind[1:]}, trained on {trained_on["rows"]:,} items, seed {trained_on["seed"]}.',
              trained_on['data'], f'Scores on test rows, with 95 % intervals: {scores}.', f'Genres: {", ".join(vocab)}.',
              'Made with genre_fastai. Read it with `GenreClassifier.load(folder)`.']
     return '\n\n'.join(filter(None, lines)) + '\n'
@@ -410,7 +422,7 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #73241d66
+# %% ../nbs/48_bundle.ipynb #3295a34a
 _WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]'), 'meta': ('metadata', 'meta=[{...}]')}
 
 def join_parts(
@@ -445,13 +457,15 @@ def predict_batch(
     meta=None, # Metadata: a DataFrame, or dicts of column to cell; None in the place of a missing one
     bs:int=32, # Pictures at a time; texts go through in parts of 500
 )->np.ndarray: # (n, n_genres) float32 in the order of `bundle.vocab`
-    """Probabilities of genres. Raises `ImageError` for a picture that cannot be read, `ValueError` for what the bundle does
+    """Probabilities of genres. Raises `ImageError` for an unreadable picture, `ValueError` for what the bundle does
     not read and for items that hold nothing that it reads"""
     for one, name in ((images, 'picture'), (texts, 'text'), (meta, 'dict of metadata')):
-        if isinstance(one, (str, bytes, os.PathLike, dict)): raise ValueError(f'one {name} was given instead of several. Pass a list.')
+        if isinstance(one, (str, bytes, os.PathLike, dict)):
+            raise ValueError(f'one {name} was given instead of several. Pass a list.')
     if meta is not None and not isinstance(meta, pd.DataFrame):
         meta = pd.DataFrame([{} if row is None else dict(row) for row in meta], dtype=object)
-    given = {k: v if k == 'meta' else list(v) for k, v in {'image': images, 'text': texts, 'meta': meta}.items() if v is not None}
+    given = {k: v if k == 'meta' else list(v)
+             for k, v in {'image': images, 'text': texts, 'meta': meta}.items() if v is not None}
     reads = [part.reads for part in bundle.parts]
     pass_, trained = ' or '.join(_WORDS[r][1] for r in reads), ' and '.join(_WORDS[r][0] for r in reads)
     if set(given) - set(reads):

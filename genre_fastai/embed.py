@@ -16,7 +16,7 @@ from .bodies import Body, fast_dtype, load_body
 from .core import DiskCache, cache_folder, check_items, progress
 from .images import open_image, scan_images, squeeze
 
-# %% ../nbs/26_embed.ipynb #3724b454
+# %% ../nbs/26_embed.ipynb #2cb7c60f
 def _colour_histogram(hsv):
     "Hue x saturation (12 x 2, saturated pixels only), then 6 levels of brightness, as shares: (h, w, 3) -> (30,)"
     h, s, v = hsv.reshape(-1, 3).T.astype(np.int64)
@@ -35,7 +35,7 @@ def _edge_histograms(grey, n_cells=4, n_angles=8):
     return (strength/(strength.sum(1, keepdims=True) + 1)).ravel()
 
 def _texture(grey):
-    "Histogram of local binary patterns with 8 neighbours, grouped by number of ones and of changes, at 2 distances: (h, w) -> (40,)"
+    "Local binary patterns with 8 neighbours, counted by number of ones and of changes, at 2 distances: (h, w) -> (40,)"
     shares = []
     for r in (1, 3):
         middle = grey[r:-r, r:-r]
@@ -49,14 +49,14 @@ def _texture(grey):
 def colour_descriptors(
     image:Image.Image, # RGB
 )->np.ndarray: # (332,) float32: square roots of shares, so that Euclidean distance compares histograms (Hellinger)
-    "Colours (whole and by quarters), edge directions on a 4 x 4 grid (Dalal and Triggs 2005) and texture (Ojala et al. 2002)"
+    "Colours (whole, quarters), edge directions on a 4 x 4 grid (Dalal and Triggs 2005) and texture (Ojala et al. 2002)"
     small = image.resize((96, 96), Image.Resampling.BILINEAR, reducing_gap=2)
     hsv, grey = np.asarray(small.convert('HSV')), np.asarray(small.convert('L'), dtype=np.float32)
     quarters = [hsv[y:y+48, x:x+48] for y in (0, 48) for x in (0, 48)]
     parts = [*map(_colour_histogram, [hsv, *quarters]), _edge_histograms(grey), _texture(grey)]
     return np.sqrt(np.concatenate(parts)).astype(np.float32)
 
-# %% ../nbs/26_embed.ipynb #6ceb65e6
+# %% ../nbs/26_embed.ipynb #b4411589
 class ColourEncoder:
     "Descriptors of colour and layout: no download, about a thousand pictures a second and core"
     name = 'colours1'
@@ -88,7 +88,7 @@ class BodyEncoder:
     def __init__(self,
         body:Body, # From `load_body`
         depths:str='last', # 'last', or 'all': average, maximum and spread at five depths
-        size=None, # Side in pixels of the square that pictures are squeezed into, or (width, height); None: as in the body's training
+        size=None, # Side in pixels of the square that pictures are squeezed into, or (width, height); None: as trained
         flip:bool=False, # Average with the vectors of the mirrored picture: steadier, at twice the time
         fast:bool=True, # Use `fast_dtype` where the hardware has it
     ):

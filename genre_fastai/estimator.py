@@ -31,7 +31,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #d571c64b
+# %% ../nbs/72_estimator.ipynb #0eb5a4f7
 _CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from
 _BODY = dict(arch='mobilenetv2_100', depths='all', flip=True)
 PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
@@ -69,8 +69,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if self.encoder is None:
             try: return preset_encoders(self.preset)
             except WeightsError as e:
-                raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that GENRE_FASTAI_WEIGHTS names, "
-                                   "or describe pictures by their colours: encoder='colours'.") from e
+                raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that "
+                                   "GENRE_FASTAI_WEIGHTS names, or describe pictures by their colours: "
+                                   "encoder='colours'.") from e
         return [make_encoder(e) for e in (self.encoder if isinstance(self.encoder, list) else [self.encoder])]
 
     def _sentence_encoder(self):
@@ -78,13 +79,15 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(encoder, str) and encoder == 'words': return None
         if hasattr(encoder, 'prepare'): return encoder
         try: return SentenceEncoder(encoder or PACKAGE, depths='upper')
-        except WeightsError as e: raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
+        except WeightsError as e:
+            raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
 
     def _joined(self, items):
         "Items whose text is that of `text_cols`; a blank one is a missing one"
         columns = self._text_columns() or ['text']
         if unknown := [c for c in columns if c not in items]:
-            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} '
+                             'Name columns of the items.')
         text = ['\n'.join(filter(None, row)) or None for row in zip(*(self._words(items, c) for c in columns))]
         return items.assign(text=pd.Series(text, index=items.index, dtype=object))
 
@@ -94,8 +97,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "The texts of a column, '' where there is none"
         there = [not (pd.api.types.is_scalar(v) and pd.isna(v)) for v in items[column]]
         if odd := [type(v).__name__ for v in items[column][there] if not isinstance(v, str)]:
-            raise ItemsError(f'column {column!r} holds {odd[0]} values and no texts. Leave it out of text_cols, or turn it '
-                             'into texts: items[column].astype(str).')
+            raise ItemsError(f'column {column!r} holds {odd[0]} values and no texts. Leave it out of text_cols, '
+                             'or turn it into texts: items[column].astype(str).')
         return [v.strip() if keep else '' for v, keep in zip(items[column], there)]
 
     def _meta_columns(self, items, rows):
@@ -122,7 +125,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
 
     def _there(self, reads, items):
         "Rows that hold something to read: (n,) bool"
-        return has_metadata(items.reindex(columns=self.meta_)) if reads == 'meta' else items[reads].notna().to_numpy(bool)
+        return (has_metadata(items.reindex(columns=self.meta_)) if reads == 'meta'
+                else items[reads].notna().to_numpy(bool))
 
     def _chosen(self, rows):
         "What to read: what any row has"
@@ -189,8 +193,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if not multilabel and len(several):
             raise ItemsError(f'{len(several)} rows have several genres, and none of those to fit: {some(several)}. '
                              'Give each one genre: to_single_label(items), or split again.')
-        if unseen: raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
-                                    'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
+        if unseen:
+            raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
+                             'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
 
     def _warn_of_leaks(self, rows):
         found = suspect_columns(rows, self.meta_)
@@ -314,7 +319,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if meta is not None and (unknown := sorted(set(meta) - set(self.meta_), key=str)):
             raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} '
                              f'This model reads {some(self.meta_)}.')
-        parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, vocab=list(self.classes_), lock=contextlib.nullcontext())
+        parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, vocab=list(self.classes_),
+                                lock=contextlib.nullcontext())
         return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text, meta)))
 
     def _judged(self, items, allow_seen):
@@ -324,8 +330,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_items(rows, needs='genres', every=True)
         seen = [i for i, marks in zip(rows.item_id, row_fingerprints(rows)) if marks & self.seen_]
         if seen and not allow_seen:
-            raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. Their scores would flatter: '
-                             'split first (split_items), or pass allow_seen=True.')
+            raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. '
+                             'Their scores would flatter: split first (split_items), or pass allow_seen=True.')
         return rows
 
     def score(self,
@@ -373,7 +379,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def ablate(self,
         items:pd.DataFrame, # Items
     )->dict: # Name -> (n, n_genres) probabilities: everything, without each part, each part alone
-        "What is said where pictures, texts or metadata are taken away; of a row that is left with nothing, the shares in train"
+        "What is said where pictures, texts or metadata are taken away; of a row left with nothing, the shares in train"
         check_is_fitted(self, 'classes_')
         probs, n = self._part_probs(self._joined(check_items(items))), len(self.parts_)
         names = [_WHAT[part.reads] for part in self.parts_]
@@ -392,7 +398,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         joined = self._joined(rows)
         whole = rows[np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)]
         if not len(whole):
-            raise ItemsError('no row has all that the model reads, so that nothing can be taken away. See ablate(items).')
+            raise ItemsError('no row has all that the model reads, so that nothing can be taken away. '
+                             'See ablate(items).')
         probabilities, y = self.ablate(whole), genre_matrix(whole, list(self.classes_))
         if by_genre:
             there = y.any(0)
@@ -421,7 +428,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if 'image' in reads and items.image.notna().all():
             encoder = reads['image'].encoders[0]
             simple = 'colours' if isinstance(encoder, NetworkEncoder) else encoder
-            probabilities |= fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'), seed=self.seed)
+            probabilities |= fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'),
+                                           seed=self.seed)
         elif 'image' in reads:
             warnings.warn(f'{items.image.isna().sum()} items have no picture; simple models on pictures are left out.')
         if 'text' in reads:
@@ -436,11 +444,13 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return p
 
     def _column_alone(self, items, column):
-        own = items.assign(text=pd.Series([t or None for t in self._words(items, column)], index=items.index, dtype=object))
+        own = items.assign(text=pd.Series([t or None for t in self._words(items, column)],
+                                          index=items.index, dtype=object))
         rows = own[own.split.eq('train') & own.text.notna()]
         if not len(rows): return self._by_split(own, lambda rows: np.tile(self._shares(items), (len(rows), 1)))
         encoder = next(part for part in self.parts_ if part.reads == 'text').model.encoder
-        ridge = TextRidge(encoder).fit(text_array(rows.text), genre_targets(rows, list(self.classes_), self.multilabel_))
+        ridge = TextRidge(encoder).fit(text_array(rows.text),
+                                       genre_targets(rows, list(self.classes_), self.multilabel_))
         return self._by_split(own, lambda rows: self._alone(Part('text', [], ridge), rows))
 
     def _shares(self, items):
@@ -455,16 +465,17 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         if self.bundle_ is not None:
             raise ValueError(f'this model was loaded from {str(self.bundle_.folder)!r}. Copy that folder.')
-        trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
-                      'text_cols': self.text_cols, 'meta_cols': self.meta_, 'shares': self.prior_.tolist(),
-                      'seen': sorted(self.seen_)}
+        trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_,
+                      'scores': self.scores_, 'text_cols': self.text_cols, 'meta_cols': self.meta_,
+                      'shares': self.prior_.tolist(), 'seen': sorted(self.seen_)}
         return save_bundle(folder, self.parts_, self.classes_.tolist(), self.thresholds_, trained_on,
                            model_card(self._described(), trained_on, self.classes_), overwrite, self.stack_)
 
     def _described(self):
         "The kind of model, in a few words"
         of = {'image': lambda p: 'kernel ridge on ' + ' and '.join(e.name for e in p.encoders),
-              'text': lambda p: 'kernel ridge on words and letters' + (' and sentence vectors' if p.model.share_ else ''),
+              'text': lambda p: ('kernel ridge on words and letters'
+                                 + (' and sentence vectors' if p.model.share_ else '')),
               'meta': lambda p: 'ridge on ' + ', '.join(map(str, p.model.table_.columns_))}
         return ', and '.join(f'{of[p.reads](p)} of {_WHAT[p.reads]}' for p in self.parts_)
 
@@ -480,5 +491,6 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, self.meta_ = np.array(bundle.vocab), facts.get('meta_cols') or []
         self.prior_ = np.array(facts.get('shares', []))
         self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
-        self.n_fit_, self.data_, self.scores_, self.seen_ = facts['rows'], facts['data'], facts['scores'], set(facts['seen'])
+        self.n_fit_, self.data_, self.scores_, self.seen_ = (
+            facts['rows'], facts['data'], facts['scores'], set(facts['seen']))
         return self

@@ -26,7 +26,7 @@ from .prepare_data import sample_items, to_single_label
 from .report import Page
 from .text_baselines import fit_text_baselines
 
-# %% ../nbs/74_experiments.ipynb #038b0da6
+# %% ../nbs/74_experiments.ipynb #bb265cc7
 class Experiment(NamedTuple):
     "One way to genres"
     about: str # In a sentence
@@ -61,13 +61,13 @@ EXPERIMENTS = {
     'svm on deep vectors': Experiment(
         'Support vectors on what a frozen body sees.', 'vectors', arch='vgg16', models=('svm',)),
     'text': Experiment(
-        'Overview, cast and crew as counted words: linear models, a forest, and a network of one hidden layer.', 'words',
-        models=('sgd on words', 'svm on words', 'forest on words', 'net on words')),
+        'Overview, cast and crew as counted words: linear models, a forest, and a network of one hidden layer.',
+        'words', models=('sgd on words', 'svm on words', 'forest on words', 'net on words')),
     'metadata': Experiment('Year, runtime, names: ridge on the other columns.', 'classifier', reads=('meta',)),
     'everything': Experiment(
         'Posters, texts and metadata, each by its own model, and their probabilities joined.', 'classifier')}
 
-# %% ../nbs/74_experiments.ipynb #881ea8f3
+# %% ../nbs/74_experiments.ipynb #4c2bba30
 def _only(items, genres):
     "Items with no other genres than these; rows with none of them go"
     kept = items.genres.map(lambda gs: [g for g in gs if g in genres])
@@ -80,7 +80,7 @@ def experiment_items(
     single:str='dominant', # Where an item has one genre: 'dominant' or 'first', see `to_single_label`
     seed:int=0, # For the sample
 )->pd.DataFrame: # Items with the genres that the experiment knows
-    "The rows and labels of an experiment; warns of genres that train lacks, raises `ItemsError` where a split has no row"
+    "The rows and labels of an experiment; warns of genres that train lacks, raises `ItemsError` where a split is empty"
     if name not in EXPERIMENTS:
         raise ValueError(f'no experiment {name!r}.{nearest(name, EXPERIMENTS)} There are {list(EXPERIMENTS)}.')
     labels = EXPERIMENTS[name].labels
@@ -99,7 +99,7 @@ def experiment_items(
                          'Make all three, split_items(items), or take more items.')
     return items
 
-# %% ../nbs/74_experiments.ipynb #2c6dd1c0
+# %% ../nbs/74_experiments.ipynb #1c756126
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -130,7 +130,8 @@ def _with_metadata(items, columns):
     if not set(names) <= set(items): return items  # the classifier says which is missing
     there = has_metadata(items[names])
     if not there.all():
-        warnings.warn(f'{(~there).sum()} items have no metadata and are left out: {some(items.item_id[~there])}.', stacklevel=3)
+        warnings.warn(f'{(~there).sum()} items have no metadata and are left out: {some(items.item_id[~there])}.',
+                      stacklevel=3)
     return items[there].reset_index(drop=True)
 
 def _run_network(e, items, folder, arch, weights, size, epochs, bs, seed):
@@ -204,7 +205,7 @@ def run_experiment(
     n_items:int=None, # How many items, with the same mix of genres; None: all
     size:int=None, # Side of pictures in pixels; None: as the experiment says, or where no network is named, the preset
     epochs:int=None, # Of each stage, at most; None: as the experiment says, with early stopping
-    arch:str=None, # Another network for pictures; for vectors and classifiers also 'colours'; None: as the experiment says
+    arch:str=None, # Another network for pictures; for vectors and classifiers also 'colours'; None: the experiment's
     weights=None, # Of it: a path, 'random', or None, see `load_body`
     single:str='dominant', # Where an item has one genre: 'dominant' or 'first'
     text_cols=None, # Columns that are joined and read as text; None: `text`

@@ -67,7 +67,7 @@ def plot_curves(
         if 'stage' in curves: ax.set_title(title, pad=14)
     return axes
 
-# %% ../nbs/50_fine_tune.ipynb #cf33dafb
+# %% ../nbs/50_fine_tune.ipynb #e9131f70
 def _nadam_step(p, lr, mom, step, sqr_mom, grad_avg, sqr_avg, eps, **kwargs):
     mean = mom*grad_avg/(1 - mom**(step + 1)) + (1 - mom)*p.grad/(1 - mom**step)
     p.data.addcdiv_(mean, (sqr_avg/(1 - sqr_mom**step)).sqrt() + eps, value=-lr)
@@ -84,7 +84,7 @@ def nadam(
     cbs = [weight_decay, partial(average_grad, dampening=True), average_sqr_grad, step_stat, _nadam_step]
     return Optimizer(params, cbs, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
-OPTIMISERS = {'adam': Adam, 'nadam': nadam, 'rmsprop': RMSProp, 'sgd': partial(SGD, mom=.9)} # By which a stage names them
+OPTIMISERS = {'adam': Adam, 'nadam': nadam, 'rmsprop': RMSProp, 'sgd': partial(SGD, mom=.9)} # Their names in a stage
 
 class Stage(NamedTuple):
     "One part of a training"
@@ -104,7 +104,7 @@ def plan_stages(
     top_epochs:int=None, # None: 3 for a pretrained body, else 0
     all_epochs:int=None, # None: 3 for a pretrained body, else 12
     head_lr:float=2e-3, # Peak rate while the head learns alone
-    lr:float=1e-3, # Peak rate of the head afterwards; in a pretrained body, top blocks have a tenth, the rest a hundredth
+    lr:float=1e-3, # Peak rate of the head afterwards; in a pretrained body top blocks get a tenth, the rest a hundredth
 )->list[Stage]: # Those with at least one epoch
     "Head, top blocks, all: what `fine_tune_stages` will do"
     pretrained = _is_pretrained(model)
@@ -118,7 +118,7 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #67696006
+# %% ../nbs/50_fine_tune.ipynb #b34b7c12
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
@@ -168,10 +168,11 @@ def head_learner(
         raise ValueError('a head with a convolution needs more than vectors. '
                          "Give its stage another name than 'head', with first_group=-1.")
     vectors_of, create_batch = _vectors_and_batches(learn.model)
-    train, valid = (list(zip(vectors_of(learn, dl.items), _targets(learn, dl.items))) for dl in (learn.dls.train, learn.dls.valid))
+    train, valid = (list(zip(vectors_of(learn, dl.items), _targets(learn, dl.items)))
+                    for dl in (learn.dls.train, learn.dls.valid))
     kwargs = dict(create_batch=create_batch) if create_batch else {}
-    dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True, **kwargs), DataLoader(valid, bs=256, **kwargs),
-                      device=learn.dls.device)
+    dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True, **kwargs),
+                      DataLoader(valid, bs=256, **kwargs), device=learn.dls.device)
     dls.vocab = learn.dls.vocab
     return Learner(dls, learn.model.head, loss_func=learn.loss_func, opt_func=learn.opt_func, metrics=learn.metrics,
                    wd=learn.wd, cbs=EpochSeed(learn.epoch_seed.seed), path=learn.path, model_dir=learn.model_dir)
@@ -243,7 +244,7 @@ def describe_plan(
     return (f'{where}, {precision}{channels}; {dls.train.n:,} {what} to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #8637a53a
+# %% ../nbs/50_fine_tune.ipynb #107a08c7
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -272,7 +273,8 @@ def _reading(learn):
     reader, head = text_reader(learn.dls), learn.model.head
     if reader is None: return _size(learn)
     cut = [reader.max_length, reader.stride, reader.max_windows]
-    return [_size(learn), *cut, head.windows.pooling, head.hide] if isinstance(learn.model, FusedNet) else [*cut, head.pooling]
+    return ([_size(learn), *cut, head.windows.pooling, head.hide] if isinstance(learn.model, FusedNet)
+            else [*cut, head.pooling])
 
 def _row_content(row, column): # What a learner reads of it, and its genres
     values = [getattr(row, c) for c in ([column] if isinstance(column, str) else column)]
@@ -291,7 +293,8 @@ def _facts(learn, stages, monitor, settings):
     facts = dict(arch=' + '.join([w.arch for w in weights] + head) or 'small_cnn',
                  weights=' + '.join(w.digest for w in weights) or 'random',
                  vocab=list(learn.dls.vocab), rows=rows, bs=learn.dls.train.bs, size=_reading(learn),
-                 seed=learn.epoch_seed.seed, wd=learn.wd, optimiser=getattr(opt_func, '__name__', type(opt_func).__name__),
+                 seed=learn.epoch_seed.seed, wd=learn.wd,
+                 optimiser=getattr(opt_func, '__name__', type(opt_func).__name__),
                  loss=[getattr(loss, '__name__', type(loss).__name__), per_genre, getattr(loss, 'label_smoothing', 0)],
                  transforms=[type(t).__name__ for t in learn.dls.train.after_batch.fs],
                  stages=[str(s) for s in stages], monitor=monitor)
@@ -306,7 +309,8 @@ def _open_run(folder, facts, overwrite):
     "Begin a run in `folder`, or go on with the one that is there if it is the same"
     known = _read_facts(folder/'run.json') if (folder/'run.json').exists() and not overwrite else None
     if known is None:
-        for old in (*folder.glob('best-*.safetensors'), *map(folder.joinpath, ('last.safetensors', 'curves.csv', 'report.html'))):
+        for old in (*folder.glob('best-*.safetensors'),
+                    *map(folder.joinpath, ('last.safetensors', 'curves.csv', 'report.html'))):
             old.unlink(missing_ok=True)
         start_run(folder, overwrite=overwrite, **facts)
     elif other := [k for k in facts if known.get(k) != facts[k]]:
@@ -325,9 +329,9 @@ def describe_training(
             continue
         low, last = rows.loc[rows.valid_loss.idxmin()], rows.iloc[-1]
         if last.valid_loss > 1.02*low.valid_loss and last.train_loss < low.train_loss:
-            said.append(f'Overfitting (over-training) in stage {stage!r}: after epoch {low.epoch} the loss on valid rows rose from '
-                        f'{low.valid_loss:.3f} to {last.valid_loss:.3f}, while that on train fell from '
-                        f'{low.train_loss:.3f} to {last.train_loss:.3f}.')
+            said.append(f'Overfitting (over-training) in stage {stage!r}: after epoch {low.epoch} '
+                        f'the loss on valid rows rose from {low.valid_loss:.3f} to {last.valid_loss:.3f}, '
+                        f'while that on train fell from {low.train_loss:.3f} to {last.train_loss:.3f}.')
     if len(said) == 1: said.append('No overfitting: the loss on valid rows does not rise while that on train falls.')
     return ' '.join(said)
 
@@ -417,7 +421,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #76ac0271
+# %% ../nbs/50_fine_tune.ipynb #03021b68
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -426,15 +430,16 @@ def save_learner(
 )->Path: # `folder`
     "Write a bundle: safetensors, JSON and a model card; thresholds of several genres are tuned on the validation rows"
     if isinstance(learn.model, FusedNet):
-        raise ValueError('a bundle holds a network of pictures or one of texts, not yet one of both. Keep this one as a run: '
-                         'learn.fine_tune_stages(folder) again reads the finished run; or save two learners, one of each.')
+        raise ValueError('a bundle holds a network of pictures or one of texts, not yet one of both. '
+                         'Keep this one as a run: learn.fine_tune_stages(folder) again reads the finished run; '
+                         'or save two learners, one of each.')
     train, valid = learn.dls.train.items, learn.dls.valid.items
     vocab, multilabel = list(learn.dls.vocab), has_several(learn.dls)
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
     seen = set.union(*row_fingerprints(pd.concat([train, valid])))
     data = MADE_DATA if 'p_genres' in train else ''
-    trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {},
-                      seen=sorted(seen))
+    trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data,
+                      scores=scores or {}, seen=sorted(seen))
     return save_bundle(folder, [_network_part(learn)], vocab, thresholds, trained_on,
                        model_card('a fine-tuned network', trained_on, vocab), overwrite)
 
@@ -445,7 +450,7 @@ def _network_part(learn):
     reader = text_reader(learn.dls)
     return Part('text', [], TextNetwork(model, reader.max_length, reader.stride, reader.max_windows, multilabel))
 
-# %% ../nbs/50_fine_tune.ipynb #f0a38250
+# %% ../nbs/50_fine_tune.ipynb #258ccc04
 def _head_probabilities(learn, rows):
     "As `predict_items`, from the remembered vectors of windows"
     check_items(rows, needs='text', every=True)
@@ -453,19 +458,21 @@ def _head_probabilities(learn, rows):
     for start in range(0, len(vectors), 256):
         part = vectors[start:start+256]
         counts = torch.tensor([len(v) for v in part], device=learn.dls.device)
-        with torch.inference_mode(): parts.append(head(pad_sequence(part, batch_first=True).to(learn.dls.device), counts))
+        with torch.inference_mode():
+            parts.append(head(pad_sequence(part, batch_first=True).to(learn.dls.device), counts))
     logits = torch.cat(parts).cpu()
     return (logits.sigmoid() if has_several(learn.dls) else logits.softmax(1)).numpy()
 
 def learner_probabilities(
     learn:Learner, # Fitted on the train rows of `items`
     items:pd.DataFrame, # Items with a split
-    remember:bool=False, # Texts: keep the vectors of windows on disk, so that other heads on this body need not read again
+    remember:bool=False, # Texts: keep the vectors of windows on disk; other heads on this body need not read again
 )->dict: # {'valid': (n, n_genres), 'test': (n, n_genres)} probabilities
     "A learner's predictions for the valid and the test rows, as `score_models` takes them"
     column = input_column(learn.dls)
     check_items(items, needs=(*([column] if isinstance(column, str) else column), 'genres', 'split'))
-    if remember and column != 'text': raise ValueError('remember is for texts alone; here are pictures. Set it to False.')
+    if remember and column != 'text':
+        raise ValueError('remember is for texts alone; here are pictures. Set it to False.')
     predict = _head_probabilities if remember else predict_items
     parts = {split: items[items.split == split] for split in ('valid', 'test')}
     return {split: predict(learn, rows) for split, rows in parts.items() if len(rows)}

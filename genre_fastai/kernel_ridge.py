@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-# %% ../nbs/32_kernel_ridge.ipynb #e9becf10
+# %% ../nbs/32_kernel_ridge.ipynb #e80d83d4
 def repeated_groups(
     groups, # (n,) names of groups, or None
 )->list: # Positions of the rows of each group that has several
@@ -23,7 +23,7 @@ def repeated_groups(
     return [of_group for of_group in rows if len(of_group) > 1]
 
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
-    "Gaussian kernel ridge; `alpha` and `width` by leave-one-out error in closed form, probabilities calibrated on the same predictions"
+    "Gaussian kernel ridge; `alpha`, `width` and calibrated probabilities by leave-one-out predictions in closed form"
     def __init__(self,
         alphas=(.1, .3, 1., 3.), # Strengths of the ridge to choose from
         widths=(.35, .5, .7, 1.), # Widths of the Gaussian to choose from, 1: the mean squared distance of two vectors
@@ -34,7 +34,8 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     def _distances(self, x):
         "Mean squared difference of the rows of `x` to the fitted rows, block by block: (n, n_fit) each"
         ends = np.cumsum(self.blocks or [x.shape[1]])
-        if ends[-1] != x.shape[1]: raise ValueError(f'blocks {self.blocks} add up to {ends[-1]} columns; x has {x.shape[1]}.')
+        if ends[-1] != x.shape[1]:
+            raise ValueError(f'blocks {self.blocks} add up to {ends[-1]} columns; x has {x.shape[1]}.')
         for a, b in zip([0, *ends], ends):
             u, v = ((z[:, a:b] - self.mean_[a:b])/self.std_[a:b] for z in (x, self.x_))
             yield np.maximum((u**2).sum(1)[:, None] + (v**2).sum(1) - 2*u @ v.T, 0)/(2*(b - a))
@@ -112,7 +113,8 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         return self.prior_ + self._kernel(self._distances(np.asarray(x, np.float32)), self.width_) @ self.coef_
 
     def _probabilities(self, scores):
-        return 1/(1 + np.exp(-(scores*self.curves_[:, 0] + self.curves_[:, 1]))) if self.multilabel_ else softmax(scores*self.temperature_, 1)
+        return (1/(1 + np.exp(-(scores*self.curves_[:, 0] + self.curves_[:, 1]))) if self.multilabel_
+                else softmax(scores*self.temperature_, 1))
 
     def predict_proba(self, x): return self._probabilities(self.decision_function(x))
 

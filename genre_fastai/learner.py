@@ -6,13 +6,13 @@
 __all__ = ['has_several', 'class_weights', 'EpochSeed', 'input_column', 'genre_learner', 'WeightAverage', 'ProgressiveSize',
            'predict_items']
 
-# %% ../nbs/45_learner.ipynb #e469995c
+# %% ../nbs/45_learner.ipynb #774eb91a
 import random, sys, tempfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat, DataLoaders,
-                               Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
+from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat,
+                               DataLoaders, Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
 from timm.utils import ModelEmaV3
 
 from .blocks import check_readable
@@ -53,7 +53,7 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #fff4659c
+# %% ../nbs/45_learner.ipynb #dd80a1ef
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map'] if np.isfinite(p).all() else float('nan')
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
@@ -61,7 +61,8 @@ def _loss(dls, loss, weigh_genres, label_smoothing, multilabel):
     if loss not in LOSSES: raise ValueError(f'loss is {loss!r}; use one of {LOSSES}, or give a loss_func.')
     weight = class_weights(dls).to(dls.device) if weigh_genres else None
     if not multilabel:
-        if loss == 'asymmetric': raise ValueError("loss='asymmetric' is for several genres an item; these have one. Leave it away.")
+        if loss == 'asymmetric':
+            raise ValueError("loss='asymmetric' is for several genres an item; these have one. Leave it away.")
         return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
     if label_smoothing: raise ValueError('label_smoothing is for items of one genre; these have several. Set it to 0.')
     return (AsymmetricLoss if loss == 'asymmetric' else BCEWithLogitsLossFlat)(pos_weight=weight)
@@ -72,7 +73,8 @@ def _scale_pictures(dls, weights):
     wanted = weights and [*weights.mean, *weights.std]
     if found is None:
         if weights: dls.add_tfms([Normalize.from_stats(weights.mean, weights.std)], 'after_batch')
-    elif not weights or not np.allclose([*found.mean.flatten().tolist(), *found.std.flatten().tolist()], wanted, atol=1e-4):
+    elif not weights or not np.allclose([*found.mean.flatten().tolist(), *found.std.flatten().tolist()],
+                                        wanted, atol=1e-4):
         raise ValueError('these DataLoaders scale pictures for another model. Make new ones, with the same block.')
 
 def input_column(
@@ -86,7 +88,8 @@ def _check_encoder(dls, body, name):
     "Do these loaders cut texts as `body` reads them?"
     reader, block = text_reader(dls), 'synopsis_block' if input_column(dls) == 'text' else 'fused_block'
     if body.tokenizer.to_str() != reader.tokenizer.to_str():
-        raise ValueError(f'these DataLoaders cut texts for {reader.found.arch!r}, and {str(name)!r} reads other tokens. '
+        raise ValueError(f'these DataLoaders cut texts for {reader.found.arch!r}, '
+                         f'and {str(name)!r} reads other tokens. '
                          f'Make new ones: {block}(items, encoder={str(name)!r}).dataloaders(items).')
     if body.longest and reader.max_length > body.longest:
         raise ValueError(f'windows have up to {reader.max_length} tokens, but {body.weights.arch!r} reads '
@@ -110,7 +113,7 @@ def _model_for(dls, arch, weights, head, pooling, seed):
 @delegates(Learner, but=['dls', 'model', 'loss_func', 'splitter', 'metrics', 'path', 'model_dir', 'train_bn'])
 def genre_learner(
     dls:DataLoaders, # From a block of this project
-    arch:str=None, # Pictures: 'small_cnn' (None) or a timm name; texts: an encoder, None: the block's; both: a timm name
+    arch:str=None, # Pictures: 'small_cnn' (None), a timm name; texts: an encoder, None: the block's; both: a timm name
     weights=None, # Of the body: a path, 'random', or None, see `load_body`, `load_text_body` and, for both, `fused_net`
     head:str='linear', # Pictures, on a body: one of `HEADS`
     pooling:str='mean', # Texts: how windows become one item, see `POOLINGS`
@@ -127,7 +130,8 @@ def genre_learner(
     multilabel = has_several(dls)
     model = _model_for(dls, arch, weights, head, pooling, seed)
     if input_column(dls) != 'text': _scale_pictures(dls, getattr(model.body, 'weights', None))
-    if loss_func and label_smoothing: raise ValueError('label_smoothing belongs to the loss that you give. Set it there.')
+    if loss_func and label_smoothing:
+        raise ValueError('label_smoothing belongs to the loss that you give. Set it there.')
     if loss_func is None: loss_func = _loss(dls, loss, weigh_genres, label_smoothing, multilabel)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
     learn = Learner(dls, model, loss_func=loss_func, splitter=lower_top_head, metrics=metrics, train_bn=False,
@@ -136,9 +140,9 @@ def genre_learner(
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn
 
-# %% ../nbs/45_learner.ipynb #c3ee6f94
+# %% ../nbs/45_learner.ipynb #f861d56e
 class WeightAverage(Callback):
-    "Validate with an exponential moving average (EMA) of the weights; its memory grows in the first steps (timm's ModelEmaV3)"
+    "Validate with an exponential moving average (EMA) of the weights; its memory grows at first (timm's ModelEmaV3)"
     order = 45
     def __init__(self,
         model, # The model that will be trained

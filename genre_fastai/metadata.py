@@ -54,7 +54,7 @@ def made_metadata(
     made = pd.DataFrame([row(genres) for genres in items.genres], index=items.index)
     return items.assign(**made.mask(rng.random(made.shape) < .1))
 
-# %% ../nbs/35_metadata.ipynb #135be7a4
+# %% ../nbs/35_metadata.ipynb #37e0794c
 _OURS = [*ITEM_COLUMNS, 'mended', 'matched_by', 'group', 'fold']
 _MADE_WORLD = 'true_genres planted shown told p_genres p_genres_image p_genres_text mark_box'.split()
 
@@ -62,7 +62,7 @@ def metadata_columns(
     items:pd.DataFrame, # Items
 )->list[str]: # Names of columns
     """The columns beside item_id, image, text, genres, split, mended, matched_by, group and fold, which are always this
-    project's. Of a made world (which has `p_genres`) the truth is left out, of a merged table (`matched_by`) other_id"""
+    project's. Of a made world (with `p_genres`) the truth is left out, of a merged table (`matched_by`) other_id"""
     ours = _OURS + _MADE_WORLD*('p_genres' in items) + ['other_id']*('matched_by' in items)
     return [c for c in items if c not in ours]
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import some
 
-# %% ../nbs/36_stack.ipynb #cc493820
+# %% ../nbs/36_stack.ipynb #f1522a60
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -48,7 +48,8 @@ def _checked(probs):
     if probs.ndim != 3: raise ValueError(f'probabilities of shape {probs.shape}; pass (n_models, n, n_genres).')
     odd = np.isfinite(probs) & ((probs < 0) | (probs > 1)) | np.isinf(probs)
     if odd.any():
-        raise ValueError(f'{probs[odd][0]} is no probability. Pass numbers from 0 to 1, and NaN for what a model cannot read.')
+        raise ValueError(f'{probs[odd][0]} is no probability. Pass numbers from 0 to 1, '
+                         'and NaN for what a model cannot read.')
     return probs
 
 class ProbabilityStack(BaseEstimator):
@@ -124,7 +125,8 @@ class ProbabilityStack(BaseEstimator):
     )->np.ndarray: # (n, n_genres)
         "Probabilities of the fitted rows by weights that have not seen them, for thresholds"
         probs, y = _checked(probs), np.asarray(y, float)
-        groups = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+        groups = (np.arange(len(y)) if groups is None
+                  else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1])
         p, k = np.zeros_like(y), min(k, len(np.unique(groups)))
         if k < 2: return clone(self).fit(probs, y).predict_proba(probs)
         for fit, held in GroupKFold(k, shuffle=True, random_state=seed).split(y, groups=groups):

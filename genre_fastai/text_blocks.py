@@ -176,7 +176,7 @@ def show_results(
     rows = [_sample_row(sample) | {'predicted': _genre_words(out[0])} for sample, out in zip(samples[:max_n], outs)]
     display_df(pd.DataFrame(rows))
 
-# %% ../nbs/43_text_blocks.ipynb #8f0479a2
+# %% ../nbs/43_text_blocks.ipynb #abd2869e
 class TensorPresent(TensorBase):
     "Has an item a picture, has it a text? (2,) bool; or of a batch, (n, 2)"
 
@@ -208,11 +208,12 @@ def fused_block(
     stride:int=64, # Tokens that a window has in common with the one before
     max_windows:int=16, # Read so many windows from the beginning of a text; None: all
 )->DataBlock: # Call `.dataloaders(items, bs=32)` on it
-    "Pictures and synopses to genres, single- or multi-label as the items are; a row may lack either, in `dls.test_dl(rows)` too"
+    "Pictures and synopses to genres, single- or multi-label as items are; a row may lack either, in `dls.test_dl` too"
     vocab = genre_vocab(items[items.split.isin(['train', 'valid'])])
     multilabel = is_multilabel(items)
     reader = ReadWindows(resolve_text_weights(encoder, needs_weights=False), max_length, stride, max_windows)
-    pictures = TransformBlock(type_tfms=OpenPicture(size, cache), batch_tfms=IntToFloatTensor, dls_kwargs=loading_workers())
+    pictures = TransformBlock(type_tfms=OpenPicture(size, cache), batch_tfms=IntToFloatTensor,
+                              dls_kwargs=loading_workers())
     texts = TransformBlock(type_tfms=reader, dl_type=LengthDL, dls_kwargs=dict(before_batch=pad_windows))
     genres = MultiCategoryBlock(vocab=vocab) if multilabel else CategoryBlock(vocab=vocab)
     return DataBlock(blocks=(pictures, texts, TransformBlock, genres), n_inp=3, splitter=split_rows,

@@ -35,7 +35,7 @@ def text_array(
     texts = check_items(items, needs='text').text if isinstance(items, pd.DataFrame) else items
     return np.array([text if isinstance(text, str) else '' for text in texts], dtype=object)
 
-# %% ../nbs/33_text_ridge.ipynb #4ac1e12f
+# %% ../nbs/33_text_ridge.ipynb #6543ae3a
 class TextRidge(KernelRidgeClassifier):
     "Ridge on the likeness of texts in words, letters and sentence vectors, tuned by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -55,7 +55,8 @@ class TextRidge(KernelRidgeClassifier):
     ):
         "Raises `ItemsError` where no text has a word"
         if not any(len(word) > 1 for text in texts for word in text.split()):
-            raise ItemsError(f'no word of two letters in {len(texts)} texts. Look at them: clean_items(items, needs="text").')
+            raise ItemsError(f'no word of two letters in {len(texts)} texts. '
+                             'Look at them: clean_items(items, needs="text").')
         targets, self._together = self._targets(y), repeated_groups(groups)
         self.prior_ = targets.mean(0)
         self.counters_ = [tfidf(kind).fit(texts) for kind in ('words', 'characters')]
@@ -78,7 +79,8 @@ class TextRidge(KernelRidgeClassifier):
         "Width, share and likeness: of words and letters, mixed with that of vectors in every way to choose from"
         if self.encoder is None: return [(1., 0., of_words)]
         of_vectors = {width: self._likeness(self.x_, width) for width in self.widths}
-        return ((width, share, (1 - share)*of_words + share*of_vectors[width]) for width in self.widths for share in self.shares)
+        return ((width, share, (1 - share)*of_words + share*of_vectors[width])
+                for width in self.widths for share in self.shares)
 
     def _scaled(self, vectors): return ((vectors - self.mean_)/self.std_).astype(np.float32)
     def _likeness(self, x, width): return rbf_kernel(x, self.x_, gamma=.5/width**2/x.shape[1]).astype(np.float32)
