@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FORMAT', 'MADE_DATA', 'NetworkEncoder', 'TextNetwork', 'ProbabilitiesAsTheyAre', 'BundleError', 'encoder_state',
            'encoder_from_state', 'model_state', 'model_from_state', 'Part', 'save_bundle', 'Bundle', 'row_fingerprints',
-           'model_card', 'load_bundle', 'join_parts', 'predict_batch', 'is_blank']
+           'model_card', 'load_bundle', 'join_parts', 'agreeing', 'predict_batch', 'is_blank']
 
-# %% ../nbs/48_bundle.ipynb #8234673b
+# %% ../nbs/48_bundle.ipynb #600e3e4a
 import hashlib, json, os, shutil, threading
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from .core import environment, nearest, some, stable_hash
 from .embed import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
 from .embed_texts import SentenceEncoder
 from .images import squeeze
+from .hierarchy import consistent_probabilities
 from .kernel_ridge import KernelRidgeClassifier
 from .metadata import MetadataRidge, MetadataTable, NameColumn, NumberColumn
 from .models import GenreNet, PictureModel, SmallCNN, TextNet
@@ -422,7 +423,7 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #3295a34a
+# %% ../nbs/48_bundle.ipynb #013ab705
 _WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]'), 'meta': ('metadata', 'meta=[{...}]')}
 
 def join_parts(
@@ -436,6 +437,14 @@ def join_parts(
     if stack is not None: return stack.predict_proba(spread).astype(np.float32)
     check_readable_rows(~np.isnan(spread[0]).any(1))
     return spread[0].astype(np.float32)
+
+def agreeing(
+    p, # (n, n_genres) probabilities, or 0/1 picks
+    vocab:list, # Genres in their order
+    multilabel:bool, # May an item have several genres?
+)->np.ndarray: # (n, n_genres)
+    "No `parent > child` likelier than its parent, where several genres an item are allowed and both are genres"
+    return consistent_probabilities(p, vocab) if multilabel and any(' > ' in genre for genre in vocab) else p
 
 def _vectors(part, images, lock):
     ready = [np.stack([prepare_picture(e, p) for p in images]) for e in part.encoders]
@@ -481,7 +490,7 @@ def predict_batch(
         rows, inputs = _readable(part, given[part.reads]) if part.reads in given else ([], [])
         p = _part_proba(part, inputs, bundle.vocab, bundle.lock, bs if part.reads == 'image' else 500)
         found.append((rows, p))
-    return join_parts(found, n, bundle.stack)
+    return agreeing(join_parts(found, n, bundle.stack), bundle.vocab, bundle.thresholds is not None)
 
 def _check_columns(part, meta):
     "Columns that were fitted must be among the given ones; single cells may be missing"

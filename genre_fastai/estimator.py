@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #6f9bcee3
+# %% ../nbs/72_estimator.ipynb #694771d6
 import contextlib, warnings
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_models
 from .bodies import WeightsError, load_body
-from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, join_parts, load_bundle, model_card,
+from .bundle import (MADE_DATA, NetworkEncoder, Part, agreeing, is_blank, join_parts, load_bundle, model_card,
                                  predict_batch, row_fingerprints, save_bundle)
 from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
                                some)
@@ -31,7 +31,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #0eb5a4f7
+# %% ../nbs/72_estimator.ipynb #fc4b5abb
 _CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from
 _BODY = dict(arch='mobilenetv2_100', depths='all', flip=True)
 PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
@@ -250,6 +250,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if len(self.parts_) > 1:
             self.stack_ = ProbabilityStack(self.multilabel_).fit(probs, y)
             p = self.stack_.predict_left_out(probs, y, self._groups(seen), seed=self.seed)
+        p = self._agreeing(p)
         self.left_out_ = pd.DataFrame(p[:len(rows)], index=rows.item_id)
         self.thresholds_ = tune_thresholds(y, p) if self.multilabel_ else None
 
@@ -275,7 +276,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         probs = self._part_probs(items)
         first = self.parts_[0].reads
         if np.isnan(probs).any(2).all() and first != 'meta': check_items(items, needs=first)
-        return join_parts([(slice(None), p) for p in probs], len(items), self.stack_)
+        return self._agreeing(join_parts([(slice(None), p) for p in probs], len(items), self.stack_))
+
+    def _agreeing(self, p): return agreeing(p, list(self.classes_), self.multilabel_)
 
     def predict_proba(self,
         items:pd.DataFrame, # Items with what was fitted on: pictures, texts, metadata, or any of them
@@ -303,7 +306,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if (items is None) == (image is None and text is None and meta is None):
             raise ValueError('give items, or one item as image=..., text=..., meta={...}, or any of them')
         p = self.predict_proba(items) if items is not None else self._predict_one(image, text, meta)
-        picked = pick_genres(p, self.multilabel_, self.thresholds_)
+        picked = self._agreeing(pick_genres(p, self.multilabel_, self.thresholds_))
         order = np.argsort(-p, axis=1, kind='stable')
         named = [[str(self.classes_[j]) for j in (o[:top] if top else o[k[o] > 0])] for o, k in zip(order, picked)]
         return named if items is not None else named[0]
@@ -390,7 +393,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
 
     def contributions(self,
         items:pd.DataFrame, # Items with genres, and what was fitted on
-        by_genre:bool=False, # Average precision of every genre instead
+        by_genre:bool=False, # Average precision of every genre instead, and how many rows have it
         allow_seen:bool=False, # Judge rows that were seen in fit as well
     )->pd.DataFrame: # A row a set of inputs, see `ablate`
         "What pictures, texts and metadata add, on the test rows that have all of them"
@@ -403,8 +406,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         probabilities, y = self.ablate(whole), genre_matrix(whole, list(self.classes_))
         if by_genre:
             there = y.any(0)
-            return pd.DataFrame({name: average_precision_score(y[:, there], p[:, there], average=None)
-                                 for name, p in probabilities.items()}, index=self.classes_[there])
+            table = {name: average_precision_score(y[:, there], p[:, there], average=None)
+                     for name, p in probabilities.items()}
+            return pd.DataFrame(table | {'support': y[:, there].sum(0)}, index=self.classes_[there])
         return format_scores(score_table(y, probabilities, self.multilabel_, self.thresholds_))
 
     def _hear(self, probs, keep):
@@ -414,7 +418,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if not rows.all(): p[~rows] = self.prior_
         if rows.any():
             p[rows] = join_parts([(slice(None), of_part) for of_part in probs[:, rows]], rows.sum(), self.stack_)
-        return p
+        return self._agreeing(p)
 
     def _by_split(self, items, proba):
         parts = {split: items[items.split == split] for split in ('valid', 'test')}

@@ -342,3 +342,16 @@ def test_left_out_predictions_go_by_id(both, fitted):
     assert np.array_equal(fitted.predict_left_out(train.iloc[order]), fitted.predict_left_out(train)[order])
     with pytest.raises(ValueError, match='rows were not fitted'): fitted.predict_left_out(test_rows(both))
     with pytest.raises(ValueError, match='top is 0'): fitted.predict(train.head(2), top=0)
+
+
+def test_no_child_is_likelier_than_its_parent(several, tmp_path):
+    from genre_fastai.hierarchy import add_parents
+    first = sorted({g for gs in several.genres for g in gs})[0]
+    nested = several.assign(genres=[[f'Fiction > {g}' if g != first else g for g in gs] for gs in several.genres])
+    nested = add_parents(nested)
+    clf = GenreClassifier(text_encoder='words').fit(nested)
+    rows, parent = test_rows(nested), list(clf.classes_).index('Fiction')
+    children = [j for j, g in enumerate(clf.classes_) if g.startswith('Fiction > ')]
+    for p in (clf.predict_proba(rows), GenreClassifier.load(clf.save(tmp_path/'m')).predict_proba(rows)):
+        assert (p[:, children].max(1) <= p[:, parent] + 1e-9).all()
+    assert all('Fiction' in genres for genres in clf.predict(rows) if any(g.startswith('Fiction > ') for g in genres))
