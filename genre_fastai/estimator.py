@@ -31,7 +31,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #e8043892
+# %% ../nbs/72_estimator.ipynb #869ce5f1
 _CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from
 _BODY = dict(arch='mobilenetv2_100', depths='all', flip=True)
 PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
@@ -322,8 +322,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if meta is not None and (unknown := sorted(set(meta) - set(self.meta_), key=str)):
             raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} '
                              f'This model reads {some(self.meta_)}.')
-        parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, thresholds=self.thresholds_, vocab=list(self.classes_),
-                                lock=contextlib.nullcontext())
+        parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, thresholds=self.thresholds_,
+                                vocab=list(self.classes_), lock=contextlib.nullcontext())
         return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text, meta)))
 
     def _judged(self, items, allow_seen):
