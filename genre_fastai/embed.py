@@ -121,7 +121,7 @@ def make_encoder(
     if encoder == 'pixels': return PixelEncoder()
     return BodyEncoder(load_body(encoder))
 
-# %% ../nbs/26_embed.ipynb #84bfb828
+# %% ../nbs/26_embed.ipynb #d8b08605
 def prepare_picture(
     encoder, # From `make_encoder`
     source, # A path, bytes or a PIL picture
@@ -144,14 +144,14 @@ def embed_items(
     keys = [f'{encoder.name}|{digest}' for digest in scan.digest]
     vectors = {k: np.frombuffer(v, np.float32) for k, v in cache.get_many(keys).items()}
     path_of = {k: p for k, p in zip(keys, items.image) if k not in vectors}
-    todo = list(path_of)
-    batches = [todo[i:i+bs] for i in range(0, len(todo), bs)]
+    uncached = list(path_of)
+    batches = [uncached[i:i+bs] for i in range(0, len(uncached), bs)]
     def prepared(key): return prepare_picture(encoder, path_of[key])
     with ThreadPoolExecutor(4) as pool:
-        ahead = [pool.submit(prepared, k) for k in todo[:2*bs]]
+        ahead = [pool.submit(prepared, k) for k in uncached[:2*bs]]
         for n, batch in enumerate(progress(batches, f'vectors ({encoder.name.split("-")[0]})')):
             ready, ahead = ahead[:len(batch)], ahead[len(batch):]
-            ahead += [pool.submit(prepared, k) for k in todo[(n+2)*bs:(n+3)*bs]]
+            ahead += [pool.submit(prepared, k) for k in uncached[(n+2)*bs:(n+3)*bs]]
             made = encoder.encode(np.stack([future.result() for future in ready])).astype(np.float32)
             cache.put_many({k: v.tobytes() for k, v in zip(batch, made)})
             vectors.update(zip(batch, made))

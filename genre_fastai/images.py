@@ -197,7 +197,7 @@ def probe_image(
     except ImageError as e: record['problem'] = e.reason
     return record
 
-# %% ../nbs/04_images.ipynb #27097c68
+# %% ../nbs/04_images.ipynb #e032141b
 def _stamp(path):
     "A file's absolute path, size and time of change: equal as long as nobody changes it; None where there is no file"
     try: status = os.stat(path)
@@ -222,9 +222,9 @@ def scan_images(
     keys = {p: f'scan 1|{max_pixels}|{s}' for p, s in stamps.items() if s}
     remembered = cache.get_many(keys.values())
     records = {p: json.loads(remembered[key]) for p, key in keys.items() if key in remembered}
-    todo = [p for p in stamps if p not in records]
+    uncached = [p for p in stamps if p not in records]
     with ThreadPoolExecutor(_n_workers(n_workers)) as pool:
-        for part in progress(_parts(todo, 256), 'Looking at pictures, 256 at a time'):
+        for part in progress(_parts(uncached, 256), 'Looking at pictures, 256 at a time'):
             done = list(pool.map(lambda p: probe_image(p, max_pixels), part))
             records.update(zip(part, done))
             cache.put_many({keys[p]: json.dumps(record).encode() for p, record in zip(part, done) if p in keys})
