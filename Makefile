@@ -39,6 +39,7 @@ bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
 	[ ! -d '$(DATA)/posters' ] || $(BIN)/python scripts/speed.py --data '$(DATA)' --out runs/bench/speed --overwrite
 	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python scripts/synopses.py --data '$(DATA)' --out runs/bench/synopses --overwrite
+	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BIN)/python scripts/fusion.py --data '$(DATA)' --out runs/bench/fusion --overwrite
 
 peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<folder>
 	$(BIN)/python -m pip install --quiet -e '.[peers]'

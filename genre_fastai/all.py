@@ -4,12 +4,14 @@ from genre_fastai.tables import *
 from genre_fastai.sources import *
 from genre_fastai.merge import *
 from genre_fastai.images import *
+from genre_fastai.benchmarks import *
 from genre_fastai.texts import *
 from genre_fastai.draw import *
 from genre_fastai.synth import *
 from genre_fastai.view_data import *
 from genre_fastai.dedupe import *
 from genre_fastai.prepare_data import *
+from genre_fastai.hierarchy import *
 from genre_fastai.metrics import *
 from genre_fastai.bodies import *
 from genre_fastai.text_bodies import *
@@ -20,6 +22,8 @@ from genre_fastai.baseline_knn import *
 from genre_fastai.kernel_ridge import *
 from genre_fastai.text_ridge import *
 from genre_fastai.text_baselines import *
+from genre_fastai.metadata import *
+from genre_fastai.stack import *
 from genre_fastai.clustering import *
 from genre_fastai.blocks import *
 from genre_fastai.text_blocks import *
@@ -31,3 +35,4 @@ from genre_fastai.checkpoints import *
 from genre_fastai.fine_tune import *
 from genre_fastai.compare import *
 from genre_fastai.estimator import *
+from genre_fastai.experiments import *

@@ -24,7 +24,7 @@ from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multila
 from .embed import embed_items, make_encoder
 from .metrics import format_scores, score_table, tune_thresholds
 
-# %% ../nbs/30_baseline_knn.ipynb #2cd45bfc
+# %% ../nbs/30_baseline_knn.ipynb #06c9bbed
 class RandomScores(ClassifierMixin, BaseEstimator):
     "Knows nothing: draws every score at random, so that its accuracy is chance"
     def __init__(self,
@@ -45,7 +45,7 @@ class RandomScores(ClassifierMixin, BaseEstimator):
         return (p > .5).astype(int) if self.multilabel_ else self.classes_[p.argmax(1)]
 
 class RareSafeFolds:
-    "Three stratified folds; items of genres that have fewer than three are in all training parts, since a model needs them"
+    "Three stratified folds; items of genres with fewer than three are in all training parts, since a model needs them"
     def get_n_splits(self, x=None, y=None, groups=None): return 3
 
     def split(self, x, y, groups=None):
@@ -55,7 +55,7 @@ class RareSafeFolds:
             yield np.union1d(fit, np.flatnonzero(rare)), rest
 
 def _scaled(estimator, multilabel):
-    "Features of equal spread and rows of length 1, so that the same strength of regularisation fits vectors of any width"
+    "Features of equal spread and rows of length 1, so that one strength of regularisation fits vectors of any width"
     return make_pipeline(StandardScaler(), Normalizer(), OneVsRestClassifier(estimator) if multilabel else estimator)
 
 def baseline_models(
@@ -99,7 +99,7 @@ def genre_proba(
     full[:, [vocab.index(c) for c in model.classes_]] = p
     return full
 
-# %% ../nbs/30_baseline_knn.ipynb #bdc416db
+# %% ../nbs/30_baseline_knn.ipynb #134cc6f0
 def fit_baselines(
     items:pd.DataFrame, # Items with pictures, genres and a split
     encoders=('pixels', 'colours'), # What the vectors are made by; KNN on pixels is a baseline of its own
@@ -125,7 +125,8 @@ def fit_baselines(
     made, probabilities = {}, {}
     for name, model, encoder in progress(plan, 'baselines'):
         key = encoder.name if encoder else None
-        if key not in made: made[key] = vectors(encoder) if encoder else {s: np.zeros((len(r), 1)) for s, r in rows.items() if len(r)}
+        if key not in made:
+            made[key] = vectors(encoder) if encoder else {s: np.zeros((len(r), 1)) for s, r in rows.items() if len(r)}
         fitted = clone(named[model]).fit(made[key]['train'], y)
         probabilities[name] = {s: genre_proba(fitted, x, vocab) for s, x in made[key].items() if s != 'train'}
     return probabilities
@@ -140,7 +141,8 @@ def score_models(
     y = {s: genre_matrix(items[items.split == s], vocab) for s in ('valid', 'test')}
     thresholds = None
     if multilabel:
-        thresholds = {name: tune_thresholds(y['valid'], p['valid']) for name, p in probabilities.items() if 'valid' in p}
+        thresholds = {name: tune_thresholds(y['valid'], p['valid'])
+                      for name, p in probabilities.items() if 'valid' in p}
     on_test = {name: p['test'] for name, p in probabilities.items()}
     return score_table(y['test'], on_test, multilabel, thresholds=thresholds, **kwargs)
 

@@ -47,7 +47,7 @@ def default_body(
     if budget not in budgets: raise ValueError(f'budget is {budget!r}; use one of {budgets}.')
     return BODIES.index[BODIES.budget == budget][0]
 
-# %% ../nbs/24_bodies.ipynb #76905822
+# %% ../nbs/24_bodies.ipynb #83388267
 class WeightsError(ValueError):
     "No weights, or the wrong ones: says what was tried and how to go on"
 
@@ -79,7 +79,8 @@ def _read_settings(path, config):
     triple = lambda key: tuple(map(float, facts[key].split(','))) if key in facts else tuple(config[key])
     size = re.match(r'\d+', facts.get('size') or facts.get('input') or '')
     padding = facts.get('padding') or (re.findall(r'pad_type="(\w+)"', facts.get('arch', '')) or [''])[0]
-    return dict(mean=triple('mean'), std=triple('std'), size=int(size[0]) if size else config['input_size'][-1], padding=padding)
+    return dict(mean=triple('mean'), std=triple('std'),
+                size=int(size[0]) if size else config['input_size'][-1], padding=padding)
 
 # %% ../nbs/24_bodies.ipynb #68f2554c
 def _with_tag(arch):
@@ -153,7 +154,7 @@ def fast_dtype(
     capabilities = getattr(torch.cpu, 'get_capabilities', dict)()
     return torch.bfloat16 if capabilities.get('avx512_bf16') or capabilities.get('amx_bf16') else None
 
-# %% ../nbs/24_bodies.ipynb #53654f48
+# %% ../nbs/24_bodies.ipynb #4106886a
 def _pooled(maps):
     "Mean, maximum and spread over all places of feature maps: (n, c, h, w) -> (n, 3c); one place alone has no spread"
     spread = maps.std((2, 3), correction=min(1, maps[0, 0].numel() - 1))
@@ -185,7 +186,8 @@ class Body(nn.Module):
     def _check_size(self, x):
         (h, w), size = x.shape[-2:], self.weights.size
         if self.one_size and (h, w) != (size, size):
-            raise ValueError(f'{self.weights.arch} was loaded for pictures of {size} x {size} pixels; these have {w} x {h}. '
+            raise ValueError(f'{self.weights.arch} was loaded for pictures of {size} x {size} pixels; '
+                             f'these have {w} x {h}. '
                              f'Resize them, or load it for others: load_body({self.weights.arch!r}, size=...).')
 
     def forward(self,
@@ -219,7 +221,7 @@ def body_network(
     return timm.create_model(weights.arch, num_classes=0, **model_args)
 
 def _fill(model, found, config):
-    "Load every tensor of `model` from the file, or raise: timm's own loader only warns when a file fits no layer at all"
+    "Load every tensor of `model` from the file, or raise: timm's loader only warns when a file fits no layer at all"
     convert = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', lambda state, model: state)
     heads = config.get('classifier') or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)

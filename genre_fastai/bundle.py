@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FORMAT', 'MADE_DATA', 'NetworkEncoder', 'TextNetwork', 'ProbabilitiesAsTheyAre', 'BundleError', 'encoder_state',
            'encoder_from_state', 'model_state', 'model_from_state', 'Part', 'save_bundle', 'Bundle', 'row_fingerprints',
-           'model_card', 'load_bundle', 'mean_of_parts', 'predict_batch', 'is_blank']
+           'model_card', 'load_bundle', 'join_parts', 'agreeing', 'predict_batch', 'is_blank']
 
-# %% ../nbs/48_bundle.ipynb #36c2a728
+# %% ../nbs/48_bundle.ipynb #600e3e4a
 import hashlib, json, os, shutil, threading
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,11 @@ from .core import environment, nearest, some, stable_hash
 from .embed import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
 from .embed_texts import SentenceEncoder
 from .images import squeeze
+from .hierarchy import consistent_probabilities
 from .kernel_ridge import KernelRidgeClassifier
+from .metadata import MetadataRidge, MetadataTable, NameColumn, NumberColumn
 from .models import GenreNet, PictureModel, SmallCNN, TextNet
+from .stack import ProbabilityStack, check_readable_rows
 from .text_bodies import TextWeights, text_body_network
 from .text_ridge import TextRidge, text_array, tfidf
 from .texts import text_windows
@@ -90,7 +93,7 @@ class ProbabilitiesAsTheyAre:
     ): self.multilabel_ = multilabel
     def predict_proba(self, x): return x
 
-# %% ../nbs/48_bundle.ipynb #e8e85567
+# %% ../nbs/48_bundle.ipynb #ccbccd20
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
@@ -114,7 +117,8 @@ def _network_state(encoder):
     model = encoder.model
     weights = _weights_facts(model.body) if isinstance(model, GenreNet) else None
     facts = {'kind': 'network', 'n_out': model.head[-1].out_features, 'size': encoder.size,
-             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights}
+             'multilabel': encoder.multilabel, 'fast': model.fast, 'weights': weights,
+             'head': getattr(model, 'head_kind', None)}
     return facts, {k: v.cpu().numpy() for k, v in model.state_dict().items()}
 
 def _as_bytes(text): return np.frombuffer(text.encode('utf-8', 'surrogatepass'), np.uint8)
@@ -135,7 +139,8 @@ _SENTENCE_FACTS = ['depths', 'max_length', 'stride', 'max_windows']
 
 def _sentence_state(encoder):
     body_facts, tokenizer = _text_body_state(encoder.body)
-    facts = {'kind': 'sentences', **{k: getattr(encoder, k) for k in _SENTENCE_FACTS}, 'fast': encoder.dtype is not None}
+    facts = {'kind': 'sentences', **{k: getattr(encoder, k) for k in _SENTENCE_FACTS},
+             'fast': encoder.dtype is not None}
     return facts | body_facts, {k: v.cpu().numpy() for k, v in encoder.body.model.state_dict().items()} | tokenizer
 
 def encoder_from_state(
@@ -153,8 +158,11 @@ def encoder_from_state(
     if facts['kind'] == 'body':
         body = _empty_body(facts['weights'])
         body.model.load_state_dict(state)
-        return BodyEncoder(body, facts['depths'], facts['size'], facts['flip'], facts['fast'])
-    model = GenreNet(_empty_body(facts['weights']), facts['n_out']) if facts['weights'] else SmallCNN(facts['n_out'])
+        size = tuple(facts['size']) if isinstance(facts['size'], list) else facts['size']
+        return BodyEncoder(body, facts['depths'], size, facts['flip'], facts['fast'])
+    head = facts.get('head') or 'linear'
+    model = (GenreNet(_empty_body(facts['weights']), facts['n_out'], head=head) if facts['weights']
+             else SmallCNN(facts['n_out']))
     model.load_state_dict(state)
     model.fast = facts['fast']
     return NetworkEncoder(model, facts['size'], facts['multilabel'])
@@ -164,13 +172,13 @@ def _empty_body(weights):
     found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
     return Body(body_network(found), found)
 
-# %% ../nbs/48_bundle.ipynb #cf06390d
+# %% ../nbs/48_bundle.ipynb #34764ea0
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']
 _RIDGE_FACTS = ['width_', 'alpha_', 'share_', 'temperature_', 'multilabel_']
 _COUNTERS = ['words', 'characters'] # Of a `TextRidge`, see `tfidf`
 
 def model_state(
-    model, # A fitted `KernelRidgeClassifier` or `TextRidge`, a `TextNetwork`, or `ProbabilitiesAsTheyAre`
+    model, # A fitted `KernelRidgeClassifier`, `TextRidge` or `MetadataRidge`, `TextNetwork` or `ProbabilitiesAsTheyAre`
 )->tuple[dict, dict]: # Facts for JSON, arrays
     "What a model needs to predict"
     if isinstance(model, ProbabilitiesAsTheyAre): return {'kind': 'probabilities', 'multilabel_': model.multilabel_}, {}
@@ -180,7 +188,8 @@ def model_state(
     arrays = {k: np.ascontiguousarray(getattr(model, k)) for k in _RIDGE_ARRAYS if hasattr(model, k)}
     facts['classes'] = model.classes_.tolist()
     if isinstance(model, TextRidge): return _text_ridge_state(model, facts, arrays)
-    return {'kind': 'kernel ridge', **facts, 'blocks': model.blocks}, arrays
+    if isinstance(model, MetadataRidge): return _metadata_state(model, facts, arrays)
+    return {'kind': 'kernel ridge', **facts, 'blocks': model.blocks, 'kernel': model.kernel}, arrays
 
 def _text_ridge_state(model, facts, arrays):
     for name, counter, weights in zip(_COUNTERS, model.counters_, model.word_weights_):
@@ -188,6 +197,18 @@ def _text_ridge_state(model, facts, arrays):
                    f'{name}.idf': counter.idf_, f'{name}.weights': weights}
     encoder, numbers = encoder_state(model.encoder) if model.encoder is not None else (None, {})
     return {'kind': 'text ridge', **facts, 'encoder': encoder}, arrays | {f'encoder.{k}': v for k, v in numbers.items()}
+
+def _metadata_state(model, facts, arrays):
+    columns = []
+    for i, (name, column) in enumerate(model.table_.columns_.items()):
+        if isinstance(column, NameColumn):
+            columns.append({'name': name, 'sep': column.sep})
+            names = _as_bytes('\n'.join(column.counter.get_feature_names_out()))
+            arrays |= {f'column{i}.names': names, f'column{i}.idf': column.counter.idf_}
+        else:
+            columns.append({'name': name, 'years': column.years})
+            arrays |= {f'column{i}.knots': column.knots}
+    return {'kind': 'metadata ridge', **facts, 'columns': columns}, arrays
 
 def _text_network_state(network):
     model = network.model
@@ -206,20 +227,35 @@ def model_from_state(
     "The model of a bundle"
     if facts['kind'] == 'probabilities': return ProbabilitiesAsTheyAre(facts['multilabel_'])
     if facts['kind'] == 'text network': return _text_network_from_state(facts, arrays)
-    is_text = facts['kind'] == 'text ridge'
-    model = _text_ridge_from_state(facts, arrays) if is_text else KernelRidgeClassifier(blocks=facts['blocks'])
+    if facts['kind'] == 'text ridge': model = _text_ridge_from_state(facts, arrays)
+    elif facts['kind'] == 'metadata ridge': model = _metadata_from_state(facts, arrays)
+    else: model = KernelRidgeClassifier(blocks=facts['blocks'], kernel=facts['kernel'])
     for k in _RIDGE_FACTS + _RIDGE_ARRAYS:
         if k in facts or k in arrays: setattr(model, k, facts[k] if k in facts else arrays[k])
     model.classes_ = np.array(facts['classes'])
     return model
 
+def _with_words(counter, arrays):
+    "A counter that knows its words without having been fitted"
+    counter.vocabulary, counter.idf_ = _as_text(arrays['names']).split('\n'), arrays['idf']
+    return counter
+
+def _metadata_from_state(facts, arrays):
+    model, columns = MetadataRidge(), {}
+    for i, of in enumerate(facts['columns']):
+        stored = _part(arrays, f'column{i}.')
+        if 'years' in of: columns[of['name']] = NumberColumn(stored['knots'], of['years'])
+        else:
+            columns[of['name']] = NameColumn(of['sep'])
+            _with_words(columns[of['name']].counter, stored)
+    model.table_ = MetadataTable()
+    model.table_.columns_, model.table_.left_out_ = columns, {}
+    return model
+
 def _text_ridge_from_state(facts, arrays):
     encoder = encoder_from_state(facts['encoder'], _part(arrays, 'encoder.')) if facts['encoder'] else None
     model = TextRidge(encoder, cache=False)
-    model.counters_ = [tfidf(name) for name in _COUNTERS]
-    for name, counter in zip(_COUNTERS, model.counters_):
-        counter.vocabulary = _as_text(arrays[f'{name}.names']).split('\n')
-        counter.idf_ = arrays[f'{name}.idf']
+    model.counters_ = [_with_words(tfidf(name), _part(arrays, f'{name}.')) for name in _COUNTERS]
     model.word_weights_ = [arrays[f'{name}.weights'] for name in _COUNTERS]
     return model
 
@@ -229,16 +265,15 @@ def _text_network_from_state(facts, arrays):
     model.fast = facts['fast']
     return TextNetwork(model, facts['max_length'], facts['stride'], facts['max_windows'], facts['multilabel_'])
 
-# %% ../nbs/48_bundle.ipynb #4f7df9a5
+# %% ../nbs/48_bundle.ipynb #551d1b8b
 class Part(NamedTuple):
     "What reads one column of the items table"
-    reads:str # 'image' or 'text'
-    encoders:list # Of pictures, whose vectors are joined, in order; empty for texts
-    model:object # To probabilities of genres, from vectors or from texts
-    weight:float=1. # In the mean over parts
+    reads:str # 'image', 'text' or 'meta'
+    encoders:list # Of pictures, whose vectors are joined, in order; empty for texts and metadata
+    model:object # To probabilities of genres, from vectors, texts or columns of metadata
 
-# %% ../nbs/48_bundle.ipynb #6a466ad0
-FORMAT = 3 # Of bundles; a reader refuses newer ones
+# %% ../nbs/48_bundle.ipynb #c5008a21
+FORMAT = 4 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
 def _part_state(part):
@@ -249,11 +284,21 @@ def _part_state(part):
         arrays |= {f'encoder{i}.{k}': v for k, v in numbers.items()}
     state, numbers = model_state(part.model)
     arrays |= {f'model.{k}': v for k, v in numbers.items()}
-    return {'reads': part.reads, 'encoders': states, 'model': state, 'weight': float(part.weight)}, arrays
+    return {'reads': part.reads, 'encoders': states, 'model': state}, arrays
 
 def _part_from_state(state, arrays):
     encoders = [encoder_from_state(e, _part(arrays, f'encoder{i}.')) for i, e in enumerate(state['encoders'])]
-    return Part(state['reads'], encoders, model_from_state(state['model'], _part(arrays, 'model.')), state['weight'])
+    return Part(state['reads'], encoders, model_from_state(state['model'], _part(arrays, 'model.')))
+
+def _stack_state(stack):
+    facts = {'multilabel': stack.multilabel, 'shrinkage': stack.shrinkage, 'sets': [list(s) for s in stack.sets_]}
+    return facts, {f'stack.{k}': getattr(stack, f'{k}_') for k in ('weights', 'offsets', 'prior', 'knows')}
+
+def _stack_from_state(facts, arrays):
+    stack = ProbabilityStack(facts['multilabel'], facts['shrinkage'])
+    stack.sets_ = [tuple(s) for s in facts['sets']]
+    for name, values in arrays.items(): setattr(stack, f'{name}_', values)
+    return stack
 
 def _digest(path):
     with open(path, 'rb') as f: return hashlib.sha256(f.read()).hexdigest()
@@ -266,29 +311,35 @@ def save_bundle(
     facts:dict=None, # What it was trained on: items, seed, scores
     card:str='', # The text of README.md
     overwrite:bool=False, # Replace a bundle that is there
+    stack:ProbabilityStack=None, # That joins several parts
 )->Path: # `folder`
     "Write a bundle; raises `FileExistsError` rather than replace anything by accident"
     folder = Path(folder)
     if folder.exists() and (not overwrite or any(p.name not in _FILES for p in folder.iterdir())):
-        raise FileExistsError(f'{str(folder)!r} exists. Name another folder, or pass overwrite=True to replace a bundle.')
+        raise FileExistsError(f'{str(folder)!r} exists. Name another folder, '
+                              'or pass overwrite=True to replace a bundle.')
     states, arrays = [], {}
     for i, part in enumerate(parts):
         state, numbers = _part_state(part)
         states.append(state)
         arrays |= {f'part{i}.{k}': v for k, v in numbers.items()}
+    joined, numbers = _stack_state(stack) if stack else (None, {})
+    arrays |= numbers
     beside = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     beside.mkdir(parents=True)
     try:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside/'model.safetensors')
         config = {'format': FORMAT, 'genre_fastai': version('genre_fastai'), 'vocab': list(vocab), 'parts': states,
-                  'thresholds': None if thresholds is None else np.asarray(thresholds).tolist(), 'trained_on': facts or {},
+                  'stack': joined, 'thresholds': None if thresholds is None else np.asarray(thresholds).tolist(),
+                  'trained_on': facts or {},
                   'environment': environment(), 'sha256': {'model.safetensors': _digest(beside/'model.safetensors')}}
         (beside/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding='utf-8')
         (beside/'README.md').write_text(card, encoding='utf-8')
         if folder.exists(): shutil.rmtree(folder)
         os.replace(beside, folder)
     except (OSError, SafetensorError) as e:
-        raise BundleError(f'{str(folder)!r} could not be written ({e}). Free some disk space, or name another folder.') from e
+        raise BundleError(f'{str(folder)!r} could not be written ({e}). '
+                          'Free some disk space, or name another folder.') from e
     finally: shutil.rmtree(beside, ignore_errors=True)
     return folder
 
@@ -301,10 +352,14 @@ class Bundle:
         self.config = _read_config(self.folder)
         arrays = _read_arrays(self.folder, self.config)
         self.vocab, self.thresholds = self.config['vocab'], self.config.get('thresholds')
-        try: self.parts = [_part_from_state(p, _part(arrays, f'part{i}.')) for i, p in enumerate(self.config['parts'])]
+        try:
+            self.parts = [_part_from_state(p, _part(arrays, f'part{i}.')) for i, p in enumerate(self.config['parts'])]
+            joined = self.config['stack']
+            self.stack = _stack_from_state(joined, _part(arrays, 'stack.')) if joined else None
         except (KeyError, TypeError, ValueError, RuntimeError) as e:
             why = ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
-            raise BundleError(f'{str(self.folder)!r}: facts and numbers do not fit together ({why}). Copy the bundle anew.') from e
+            raise BundleError(f'{str(self.folder)!r}: facts and numbers do not fit together ({why}). '
+                              'Copy the bundle anew.') from e
         self.lock = threading.Lock()
 
     def __reduce__(self): return Bundle, (self.folder,)  # another process reads the folder anew
@@ -315,15 +370,19 @@ def _read_config(folder):
         raise BundleError(f'no bundle in {str(folder)!r}: config.json is missing.{nearest(folder.name, there)} '
                           'Write one with GenreClassifier(...).fit(items).save(folder).')
     try: config = json.loads((folder/'config.json').read_text(encoding='utf-8'))
-    except ValueError as e: raise BundleError(f'{str(folder/"config.json")!r} is damaged ({e}). Copy the bundle anew.') from e
+    except ValueError as e:
+        raise BundleError(f'{str(folder/"config.json")!r} is damaged ({e}). Copy the bundle anew.') from e
     if not isinstance(config, dict) or 'format' not in config or 'vocab' not in config:
-        raise BundleError(f'{str(folder/"config.json")!r} is not the config of a genre_fastai bundle. Name another folder.')
-    if config['format'] < 3:    # one part, for pictures
-        raise BundleError(f'{str(folder)!r} was written by genre_fastai {config.get("genre_fastai")}, before texts could be read. '
+        raise BundleError(f'{str(folder/"config.json")!r} is not the config of a genre_fastai bundle. '
+                          'Name another folder.')
+    if config['format'] < FORMAT:
+        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, '
+                          f'of genre_fastai {config.get("genre_fastai")}; this version reads {FORMAT}. '
                           'Fit and save it again.')
     if config['format'] > FORMAT:
-        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, written by genre_fastai {config.get("genre_fastai")}; this '
-                          f'version reads up to {FORMAT}. Update it: pip install -U genre_fastai.')
+        raise BundleError(f'{str(folder)!r} has bundle format {config["format"]}, '
+                          f'written by genre_fastai {config.get("genre_fastai")}; '
+                          f'this version reads up to {FORMAT}. Update it: pip install -U genre_fastai.')
     return config
 
 def _read_arrays(folder, config):
@@ -352,7 +411,8 @@ def model_card(
 )->str: # Markdown
     "What people should know about a model before they use it"
     scores = ', '.join(f'{k} {v}' for k, v in trained_on['scores'].items()) or 'not scored before it was saved'
-    lines = ['# Genres', f'{kind[0].upper()}{kind[1:]}, trained on {trained_on["rows"]:,} items, seed {trained_on["seed"]}.',
+    lines = ['# Genres',
+             f'{kind[0].upper()}{kind[1:]}, trained on {trained_on["rows"]:,} items, seed {trained_on["seed"]}.',
              trained_on['data'], f'Scores on test rows, with 95 % intervals: {scores}.', f'Genres: {", ".join(vocab)}.',
              'Made with genre_fastai. Read it with `GenreClassifier.load(folder)`.']
     return '\n\n'.join(filter(None, lines)) + '\n'
@@ -363,24 +423,28 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #20c5f844
-_WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]')}
+# %% ../nbs/48_bundle.ipynb #013ab705
+_WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]'), 'meta': ('metadata', 'meta=[{...}]')}
 
-def mean_of_parts(
-    found:list, # For each part its rows (m,), their probabilities (m, n_genres), its weight
+def join_parts(
+    found:list, # For each part its rows (m,) and their probabilities (m, n_genres)
     n:int, # Number of rows
+    stack:ProbabilityStack=None, # Of several parts; None: there is one
 )->np.ndarray: # (n, n_genres) float32
-    "The weighted mean of what the parts say, for each row over those that can read it; `ValueError` where none can"
-    total, weights = 0, np.zeros((n, 1))
-    for rows, p, weight in found:
-        spread = np.zeros((n, p.shape[1]))
-        spread[rows] = weight*p
-        weights[rows] += weight
-        total = total + spread
-    if n and not weights.all():
-        raise ValueError(f'{(weights == 0).sum()} of {n} rows hold nothing that this model reads: '
-                         f'{some(np.flatnonzero(weights == 0).tolist())}. Leave them out.')
-    return (total/weights).astype(np.float32)
+    "What the parts say together, for each row those that can read it; `ValueError` where none can"
+    spread = np.full((len(found), n, found[0][1].shape[1]), np.nan)
+    for place, (rows, p) in zip(spread, found): place[rows] = p
+    if stack is not None: return stack.predict_proba(spread).astype(np.float32)
+    check_readable_rows(~np.isnan(spread[0]).any(1))
+    return spread[0].astype(np.float32)
+
+def agreeing(
+    p, # (n, n_genres) probabilities, or 0/1 picks
+    vocab:list, # Genres in their order
+    multilabel:bool, # May an item have several genres?
+)->np.ndarray: # (n, n_genres)
+    "No `parent > child` likelier than its parent, where several genres an item are allowed and both are genres"
+    return consistent_probabilities(p, vocab) if multilabel and any(' > ' in genre for genre in vocab) else p
 
 def _vectors(part, images, lock):
     ready = [np.stack([prepare_picture(e, p) for p in images]) for e in part.encoders]
@@ -399,34 +463,55 @@ def predict_batch(
     bundle:Bundle, # From `load_bundle`
     images=None, # Paths, bytes or PIL pictures; None or NA in the place of a missing one
     texts=None, # str; None, NA or blanks in the place of a missing one
-    meta=None, # For bundles that read metadata; this version writes none
+    meta=None, # Metadata: a DataFrame, or dicts of column to cell; None in the place of a missing one
     bs:int=32, # Pictures at a time; texts go through in parts of 500
 )->np.ndarray: # (n, n_genres) float32 in the order of `bundle.vocab`
-    """Probabilities of genres. Raises `ImageError` for a picture that cannot be read, `ValueError` for what the bundle does
+    """Probabilities of genres. Raises `ImageError` for an unreadable picture, `ValueError` for what the bundle does
     not read and for items that hold nothing that it reads"""
-    for one, name in ((images, 'picture'), (texts, 'text')):
-        if isinstance(one, (str, bytes, os.PathLike)): raise ValueError(f'one {name} was given instead of several. Pass a list.')
-    given = {k: list(v) for k, v in {'image': images, 'text': texts}.items() if v is not None}
+    for one, name in ((images, 'picture'), (texts, 'text'), (meta, 'dict of metadata')):
+        if isinstance(one, (str, bytes, os.PathLike, dict)):
+            raise ValueError(f'one {name} was given instead of several. Pass a list.')
+    if meta is not None and not isinstance(meta, pd.DataFrame):
+        meta = pd.DataFrame([{} if row is None else dict(row) for row in meta], dtype=object)
+    given = {k: v if k == 'meta' else list(v)
+             for k, v in {'image': images, 'text': texts, 'meta': meta}.items() if v is not None}
     reads = [part.reads for part in bundle.parts]
     pass_, trained = ' or '.join(_WORDS[r][1] for r in reads), ' and '.join(_WORDS[r][0] for r in reads)
-    if meta is not None or set(given) - set(reads):
+    if set(given) - set(reads):
         raise ValueError(f'this bundle was trained on {trained} alone. Pass {pass_} only.')
     if not given: raise ValueError(f'this bundle was trained on {trained}. Pass {pass_}.')
+    for part in bundle.parts if meta is not None else []: _check_columns(part, meta)
     sizes = {len(v) for v in given.values()}
     if len(sizes) > 1:
-        raise ValueError(f'{len(images)} pictures and {len(texts)} texts. Pass as many of each, None where one is missing.')
-    found = []
+        counted = ' and '.join(f'{len(v)} {_WORDS[k][0]}' for k, v in given.items())
+        raise ValueError(f'{counted}. Pass as many of each, None where one is missing.')
+    found, n = [], sizes.pop()
     for part in bundle.parts:
-        inputs = given.get(part.reads, [])
-        missing = is_blank if part.reads == 'text' else lambda x: pd.api.types.is_scalar(x) and pd.isna(x)
-        rows = [i for i, x in enumerate(inputs) if not missing(x)]
-        p = _part_proba(part, _inputs(part, inputs, rows), bundle.vocab, bundle.lock, bs if part.reads == 'image' else 500)
-        found.append((rows, p, part.weight))
-    return mean_of_parts(found, sizes.pop())
+        rows, inputs = _readable(part, given[part.reads]) if part.reads in given else ([], [])
+        p = _part_proba(part, inputs, bundle.vocab, bundle.lock, bs if part.reads == 'image' else 500)
+        found.append((rows, p))
+    return agreeing(join_parts(found, n, bundle.stack), bundle.vocab, bundle.thresholds is not None)
 
-def _inputs(part, inputs, rows):
+def _check_columns(part, meta):
+    "Columns that were fitted must be among the given ones; single cells may be missing"
+    if part.reads != 'meta' or not len(meta): return
+    known = list(part.model.table_.columns_)
+    for name in set(meta) - set(known):
+        if close := nearest(name, [k for k in known if k not in meta]):
+            raise ValueError(f'meta: no column {name!r} was fitted.{close} This bundle reads {some(known)}.')
+    if not set(known) & set(meta):
+        raise ValueError(f'meta has the columns {some(list(meta))}; this bundle reads {some(known)}.')
+
+def _readable(part, inputs):
+    "Rows that hold something that the part can read, and this"
+    if part.reads == 'meta':
+        frame = inputs.reindex(columns=list(part.model.table_.columns_))
+        rows = np.flatnonzero(part.model.table_.readable(frame))
+        return rows, frame.iloc[rows]
+    missing = is_blank if part.reads == 'text' else lambda x: pd.api.types.is_scalar(x) and pd.isna(x)
+    rows = [i for i, x in enumerate(inputs) if not missing(x)]
     chosen = [inputs[i] for i in rows]
-    return text_array(chosen) if part.reads == 'text' else chosen
+    return rows, text_array(chosen) if part.reads == 'text' else chosen
 
 def is_blank(
     text, # A text, or what stands where one should be

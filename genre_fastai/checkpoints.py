@@ -99,7 +99,7 @@ def locked(
     try: yield folder
     finally: lock.release()
 
-# %% ../nbs/49_checkpoints.ipynb #93a2263c
+# %% ../nbs/49_checkpoints.ipynb #5c5cfbdd
 class RunRecord:
     "What a run has done so far, in its folder: last.safetensors, best-<row>.safetensors, curves.csv"
     def __init__(self,
@@ -117,7 +117,8 @@ class RunRecord:
     def last(self): return self.folder/'last.safetensors'
 
     @property
-    def best(self): return self.folder/f'best-{self.state["kept"]}.safetensors'  # the state names it: no kill parts them
+    def best(self):
+        return self.folder/f'best-{self.state["kept"]}.safetensors'  # the state names it: no kill parts them
 
     @property
     def curves(self)->pd.DataFrame: # One row an epoch: stage, epoch, losses, metrics, seconds, kept
@@ -136,7 +137,7 @@ class RunRecord:
         stage:int, # Its number
         weights:dict, # Those that the scores are of
     ):
-        "One more epoch; its weights become the best where its losses are numbers and its score is better than any before"
+        "One more epoch; its weights become the best where losses are numbers and its score is better than any before"
         score = self.sign*row[self.monitor]
         sound = np.isfinite([score, row.get('valid_loss', 0.)]).all()
         better = bool(sound and (self.state['best'] is None or score > self.state['best']))

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .core import ItemsError, genre_matrix, genre_vocab
 
-# %% ../nbs/40_clustering.ipynb #77beb78f
+# %% ../nbs/40_clustering.ipynb #3627f09b
 def reduced(
     x:np.ndarray, # (n, d) vectors
     n_components:int=50, # How many to keep at most
@@ -45,16 +45,17 @@ def cluster_scores(
     return pd.Series({'clusters': n_clusters,
                       'adjusted_mutual_info': adjusted_mutual_info_score([gs[0] for gs in items.genres], groups),
                       'purity': _purity(groups, y),
-                      'purity_by_chance': np.mean([_purity(rng.permutation(groups), y) for _ in range(20)])}, name='value')
+                      'purity_by_chance': np.mean([_purity(rng.permutation(groups), y) for _ in range(20)])},
+                     name='value')
 
-# %% ../nbs/40_clustering.ipynb #182087e6
+# %% ../nbs/40_clustering.ipynb #ba01767d
 def genre_overlap(
     x:np.ndarray, # (n, d) vectors
     items:pd.DataFrame, # Their items, with genres
     k:int=15, # Neighbours of each item
     n_shuffles:int=200, # Shuffled labels to compare with
     seed:int=0, # For the shuffles
-)->pd.DataFrame: # A row a pair: genre, other, ratio (1 = chance), chance_95 (95 % of shuffles stay below), z, beyond_chance
+)->pd.DataFrame: # A row a pair: genre, other, ratio (1 = chance), chance_95 (95 % of shuffles below), z, beyond_chance
     "How much oftener than by chance `other` is among the nearest neighbours of `genre`; a pair's two ways are averaged"
     if len(x) != len(items): raise ValueError(f'{len(x)} vectors for {len(items)} items. Embed the same rows.')
     y, vocab = genre_matrix(items).astype(np.float64), genre_vocab(items)
@@ -71,8 +72,8 @@ def genre_overlap(
     ratio, chance = ratios(y), np.quantile(lucky, .95, axis=0)
     z = (ratio - lucky.mean(0))/(lucky.std(0) + 1e-12)
     rows, columns = np.triu_indices(len(vocab))
-    table = pd.DataFrame({'genre': np.array(vocab)[rows], 'other': np.array(vocab)[columns], 'ratio': ratio[rows, columns],
-                          'chance_95': chance[rows, columns], 'z': z[rows, columns]})
+    table = pd.DataFrame({'genre': np.array(vocab)[rows], 'other': np.array(vocab)[columns],
+                          'ratio': ratio[rows, columns], 'chance_95': chance[rows, columns], 'z': z[rows, columns]})
     table['beyond_chance'] = table.ratio > table.chance_95
     return table.sort_values('ratio', ascending=False, ignore_index=True)
 

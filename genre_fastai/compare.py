@@ -6,7 +6,7 @@
 __all__ = ['FIGURES', 'peak_memory', 'count_parameters', 'BaselineModel', 'LearnerModel', 'measure_model', 'compare',
            'format_comparison', 'plot_compare']
 
-# %% ../nbs/60_compare.ipynb #61201a01
+# %% ../nbs/60_compare.ipynb #5770eb2e
 import contextlib, inspect, os, pickle, re, shutil, subprocess, sys, tempfile, threading, time, traceback, warnings
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from .baseline_knn import baseline_models, genre_proba, genre_targets, score_models
 from .blocks import cover_block
 from .checkpoints import RunError, load_checkpoint, locked, save_checkpoint
-from .core import (ItemsError, atomic_path, check_items, empty_cache, genre_matrix, genre_vocab, is_multilabel, progress,
-                               stable_hash, start_run)
+from .core import (ItemsError, atomic_path, check_items, empty_cache, genre_matrix, genre_vocab, is_multilabel,
+                               progress, stable_hash, start_run)
 from .embed import embed_items, make_encoder
 from .fine_tune import _read_facts
 from .learner import genre_learner, predict_items

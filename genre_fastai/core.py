@@ -25,7 +25,7 @@ SPLITS = ['train', 'valid', 'test']
 class ItemsError(ValueError):
     "What is wrong with an items table, in one line: the column, the rows and the mend"
 
-# %% ../nbs/00_core.ipynb #632d1e08
+# %% ../nbs/00_core.ipynb #63557cd8
 def _column(values, n):
     return [None]*n if values is None else list(values)
 
@@ -39,7 +39,8 @@ def make_items(
 )->pd.DataFrame: # The items table
     "Build an items table from columns of equal length"
     if isinstance(item_id, pd.DataFrame):
-        raise ItemsError('make_items takes columns: make_items(text=df.overview, genres=df.genre). A whole table: read_table(df).')
+        raise ItemsError('make_items takes columns: make_items(text=df.overview, genres=df.genre). '
+                         'A whole table: read_table(df).')
     given = {'item_id': item_id, 'image': image, 'text': text, 'genres': genres, 'split': split, **metadata}
     lengths = {name: len(values) for name, values in given.items() if values is not None}
     if len(set(lengths.values())) > 1: raise ItemsError(f'columns differ in length: {lengths}. Give one value a row.')
@@ -72,7 +73,7 @@ def nearest(
     close = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
     return f' Did you mean {lower[close[0]]!r}?' if close else ''
 
-# %% ../nbs/00_core.ipynb #0f97087d
+# %% ../nbs/00_core.ipynb #df195726
 def check_items(
     items:pd.DataFrame, # The table to check
     needs=(), # Columns that must hold a value in at least one row: 'image', 'text', 'genres', 'split'
@@ -92,10 +93,13 @@ def check_items(
     for bad, what, mend in [
         (items.item_id.map(lambda i: not isinstance(i, str) or not i),
          'item_id is not a filled string', 'Give every row a string of its own.'),
-        (items.item_id.duplicated(keep=False), 'item_id is repeated', 'Make them unique, e.g. by reading with read_table.'),
+        (items.item_id.duplicated(keep=False),
+         'item_id is repeated', 'Make them unique, e.g. by reading with read_table.'),
         (items.genres.map(lambda g: not isinstance(g, list) or not all(isinstance(x, str) and x.strip() for x in g)),
-         'genres is not a list of names', "Write ['Drama', 'War'], or [] for none; parse_genres makes lists from strings."),
-        (items.genres.map(lambda g: isinstance(g, list) and len(set(g)) < len(g)), 'a genre is listed twice', 'Keep each once.'),
+         'genres is not a list of names',
+         "Write ['Drama', 'War'], or [] for none; parse_genres makes lists from strings."),
+        (items.genres.map(lambda g: isinstance(g, list) and len(set(g)) < len(g)),
+         'a genre is listed twice', 'Keep each once.'),
         (items.split.notna() & ~items.split.isin(SPLITS), 'split is unknown', f'Use one of {SPLITS}, or None.')]:
         if bad.any(): fail(what, bad, mend)
     for column in ([needs] if isinstance(needs, str) else needs):
@@ -146,7 +150,7 @@ def paths_by_genre(
     pairs = items[['genres', 'image']].explode('genres').dropna()
     return pairs.groupby('genres')['image'].apply(list).to_dict()
 
-# %% ../nbs/00_core.ipynb #36e98b25
+# %% ../nbs/00_core.ipynb #36090bdc
 class Report:
     "What was done to the rows of a table, and why: nothing is dropped or changed without an entry"
     columns = ['item_id', 'action', 'reason', 'detail']
@@ -167,7 +171,8 @@ class Report:
             raise ValueError(f"action is {action!r}; use 'dropped', 'changed' or 'noted'.")
         item_ids = list(item_ids)
         details = [detail]*len(item_ids) if detail is None or isinstance(detail, str) else list(detail)
-        self.entries += [dict(zip(self.columns, (i, action, reason, d))) for i, d in zip(item_ids, details, strict=True)]
+        self.entries += [dict(zip(self.columns, (i, action, reason, d)))
+                         for i, d in zip(item_ids, details, strict=True)]
         return self
 
     @property
@@ -197,12 +202,12 @@ class Report:
 
     __repr__ = __str__
 
-# %% ../nbs/00_core.ipynb #e4f28099
+# %% ../nbs/00_core.ipynb #8a38060b
 @contextlib.contextmanager
 def atomic_path(
     path, # Where the finished file shall stand
 ):
-    "A temporary path beside `path`, moved there only when the block ends without an error: no half-written file is left"
+    "A temporary path beside `path`, moved there only if the block ends without an error: no half-written file is left"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}.tmp')

@@ -49,7 +49,7 @@ def near_hashes(
     pairs = np.sort(pairs[['position_x', 'position_y']].to_numpy(dtype=np.int64), axis=1)
     return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
 
-# %% ../nbs/12_dedupe.ipynb #a8f86974
+# %% ../nbs/12_dedupe.ipynb #d3645ecb
 def _fine_hash(path):
     "The perceptual hash with 256 bits as 32 bytes; b'' where the picture cannot be opened"
     try: return np.packbits(imagehash.phash(open_image(path, 128), hash_size=16).hash).tobytes()
@@ -60,10 +60,10 @@ def _fine_hashes(paths):
     cache = DiskCache(cache_folder()/'fine_hashes.sqlite')
     keys = 'phash 16x16|' + paths.index
     found = cache.get_many(keys)
-    todo = [(key, path) for key, path in zip(keys, paths) if key not in found]
+    uncached = [(key, path) for key, path in zip(keys, paths) if key not in found]
     with ThreadPoolExecutor() as pool:
-        for start in progress(range(0, len(todo), 256), 'Comparing pictures, 256 at a time'):
-            part = todo[start:start+256]
+        for start in progress(range(0, len(uncached), 256), 'Comparing pictures, 256 at a time'):
+            part = uncached[start:start+256]
             new = dict(zip([key for key, _ in part], pool.map(_fine_hash, [path for _, path in part])))
             cache.put_many({key: value for key, value in new.items() if value})
             found.update(new)

@@ -16,7 +16,7 @@ from .bodies import Body, fast_dtype, load_body
 from .core import DiskCache, cache_folder, check_items, progress
 from .images import open_image, scan_images, squeeze
 
-# %% ../nbs/26_embed.ipynb #3724b454
+# %% ../nbs/26_embed.ipynb #2cb7c60f
 def _colour_histogram(hsv):
     "Hue x saturation (12 x 2, saturated pixels only), then 6 levels of brightness, as shares: (h, w, 3) -> (30,)"
     h, s, v = hsv.reshape(-1, 3).T.astype(np.int64)
@@ -35,7 +35,7 @@ def _edge_histograms(grey, n_cells=4, n_angles=8):
     return (strength/(strength.sum(1, keepdims=True) + 1)).ravel()
 
 def _texture(grey):
-    "Histogram of local binary patterns with 8 neighbours, grouped by number of ones and of changes, at 2 distances: (h, w) -> (40,)"
+    "Local binary patterns with 8 neighbours, counted by number of ones and of changes, at 2 distances: (h, w) -> (40,)"
     shares = []
     for r in (1, 3):
         middle = grey[r:-r, r:-r]
@@ -49,14 +49,14 @@ def _texture(grey):
 def colour_descriptors(
     image:Image.Image, # RGB
 )->np.ndarray: # (332,) float32: square roots of shares, so that Euclidean distance compares histograms (Hellinger)
-    "Colours (whole and by quarters), edge directions on a 4 x 4 grid (Dalal and Triggs 2005) and texture (Ojala et al. 2002)"
+    "Colours (whole, quarters), edge directions on a 4 x 4 grid (Dalal and Triggs 2005) and texture (Ojala et al. 2002)"
     small = image.resize((96, 96), Image.Resampling.BILINEAR, reducing_gap=2)
     hsv, grey = np.asarray(small.convert('HSV')), np.asarray(small.convert('L'), dtype=np.float32)
     quarters = [hsv[y:y+48, x:x+48] for y in (0, 48) for x in (0, 48)]
     parts = [*map(_colour_histogram, [hsv, *quarters]), _edge_histograms(grey), _texture(grey)]
     return np.sqrt(np.concatenate(parts)).astype(np.float32)
 
-# %% ../nbs/26_embed.ipynb #799d3290
+# %% ../nbs/26_embed.ipynb #b4411589
 class ColourEncoder:
     "Descriptors of colour and layout: no download, about a thousand pictures a second and core"
     name = 'colours1'
@@ -88,7 +88,7 @@ class BodyEncoder:
     def __init__(self,
         body:Body, # From `load_body`
         depths:str='last', # 'last', or 'all': average, maximum and spread at five depths
-        size:int=None, # Side in pixels of the square that pictures are squeezed into; None: as in the body's training
+        size=None, # Side in pixels of the square that pictures are squeezed into, or (width, height); None: as trained
         flip:bool=False, # Average with the vectors of the mirrored picture: steadier, at twice the time
         fast:bool=True, # Use `fast_dtype` where the hardware has it
     ):
@@ -99,7 +99,7 @@ class BodyEncoder:
         precision = str(self.dtype or torch.float32).removeprefix('torch.')
         weights = body.weights
         self.name = '-'.join([weights.arch, _state_digest(body), weights.padding or 'own', depths,
-                              f'{self.size}{"f"*flip}', precision])
+                              f'{"x".join(map(str, np.atleast_1d(self.size)))}{"f"*flip}', precision])
 
     def prepare(self, image): return np.asarray(squeeze(image, self.size)).transpose(2, 0, 1)
 
@@ -121,14 +121,14 @@ def make_encoder(
     if encoder == 'pixels': return PixelEncoder()
     return BodyEncoder(load_body(encoder))
 
-# %% ../nbs/26_embed.ipynb #ff2051fa
+# %% ../nbs/26_embed.ipynb #d8b08605
 def prepare_picture(
     encoder, # From `make_encoder`
     source, # A path, bytes or a PIL picture
 )->np.ndarray: # What `encoder.encode` takes a stack of
     "One picture, opened no larger than the encoder needs it; raises `ImageError` if it cannot be read"
     if isinstance(source, Image.Image): return encoder.prepare(source.convert('RGB'))
-    return encoder.prepare(open_image(source, size=getattr(encoder, 'size', 96)))
+    return encoder.prepare(open_image(source, size=int(np.max(getattr(encoder, 'size', 96)))))
 
 def embed_items(
     items:pd.DataFrame, # Items that all have a readable picture (`clean_items` sees to that)
@@ -144,14 +144,14 @@ def embed_items(
     keys = [f'{encoder.name}|{digest}' for digest in scan.digest]
     vectors = {k: np.frombuffer(v, np.float32) for k, v in cache.get_many(keys).items()}
     path_of = {k: p for k, p in zip(keys, items.image) if k not in vectors}
-    todo = list(path_of)
-    batches = [todo[i:i+bs] for i in range(0, len(todo), bs)]
+    uncached = list(path_of)
+    batches = [uncached[i:i+bs] for i in range(0, len(uncached), bs)]
     def prepared(key): return prepare_picture(encoder, path_of[key])
     with ThreadPoolExecutor(4) as pool:
-        ahead = [pool.submit(prepared, k) for k in todo[:2*bs]]
+        ahead = [pool.submit(prepared, k) for k in uncached[:2*bs]]
         for n, batch in enumerate(progress(batches, f'vectors ({encoder.name.split("-")[0]})')):
             ready, ahead = ahead[:len(batch)], ahead[len(batch):]
-            ahead += [pool.submit(prepared, k) for k in todo[(n+2)*bs:(n+3)*bs]]
+            ahead += [pool.submit(prepared, k) for k in uncached[(n+2)*bs:(n+3)*bs]]
             made = encoder.encode(np.stack([future.result() for future in ready])).astype(np.float32)
             cache.put_many({k: v.tobytes() for k, v in zip(batch, made)})
             vectors.update(zip(batch, made))

@@ -16,7 +16,7 @@ from .core import DiskCache, ItemsError, cache_folder, check_items, progress
 from .text_bodies import PACKAGE, TextBody, load_text_body
 from .texts import MAX_CHARS, text_windows
 
-# %% ../nbs/27_embed_texts.ipynb #f4a97c27
+# %% ../nbs/27_embed_texts.ipynb #cfdd2dc8
 class SentenceEncoder:
     "Vectors of windows of text: means over the tokens of a frozen transformer, in bfloat16 where the hardware has it"
     def __init__(self,
@@ -45,7 +45,8 @@ class SentenceEncoder:
 
     def prepare(self, texts):
         "For each text the token ids of its windows"
-        windows = text_windows(texts, self.body.tokenizer, self.max_length, self.stride, self.max_windows, max_chars=None)
+        windows = text_windows(texts, self.body.tokenizer, self.max_length, self.stride, self.max_windows,
+                               max_chars=None)
         return [[w.ids if len(w.ids) else np.array([self.body.pad_id]) for w in of_text] for of_text in windows]
 
     def _forward(self, ids, mask):
@@ -69,7 +70,7 @@ class SentenceEncoder:
             vectors[batch] = self._forward(ids, mask).cpu().numpy()
         return vectors
 
-# %% ../nbs/27_embed_texts.ipynb #b0d629be
+# %% ../nbs/27_embed_texts.ipynb #42414c0c
 _SHARD = 200_000 # characters that are worked on and stored at a time
 
 def _texts(texts):
@@ -94,7 +95,7 @@ def _each_text(texts, encoder, cache):
         content = hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()
         places.setdefault(f'{encoder.name}|{content}', []).append(i)
     text_of = lambda key: texts[places[key][0]]
-    order = sorted(places, key=lambda key: (len(text_of(key)), key))        # the same after a kill; like lengths together
+    order = sorted(places, key=lambda key: (len(text_of(key)), key))  # the same after a kill; like lengths together
     shard_of = np.cumsum([len(text_of(key)) + 100 for key in order])//_SHARD
     shards = [list(keys) for _, keys in pd.Series(order, dtype=object).groupby(shard_of)] if order else []
     for keys in progress(shards, 'sentence vectors'):

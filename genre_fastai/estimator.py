@@ -5,32 +5,40 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #5123df14
+# %% ../nbs/72_estimator.ipynb #694771d6
 import contextlib, warnings
 from types import SimpleNamespace
 
 import numpy as np, pandas as pd
-from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import average_precision_score
 from sklearn.utils.validation import check_is_fitted
 
 from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_models
 from .bodies import WeightsError, load_body
-from .bundle import (MADE_DATA, NetworkEncoder, Part, is_blank, load_bundle, mean_of_parts, model_card,
+from .bundle import (MADE_DATA, NetworkEncoder, Part, agreeing, is_blank, join_parts, load_bundle, model_card,
                                  predict_batch, row_fingerprints, save_bundle)
-from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, some
+from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
+                               some)
 from .embed import BodyEncoder, embed_items, make_encoder
 from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
-from .metrics import bootstrap_interval, format_scores, genre_report, genre_scores, pick_genres, tune_thresholds
+from .metadata import MetadataRidge, MetadataTable, has_metadata, metadata_columns, suspect_columns
+from .metrics import (bootstrap_interval, chance_probabilities, format_scores, genre_report, genre_scores,
+                                  pick_genres, score_table, tune_thresholds)
+from .stack import ProbabilityStack
 from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #7555821b
-PRESETS = { # One frozen body for pictures, kernel ridge on its vectors; texts are read in one way so far
-    'fast': dict(arch='mobilenetv2_100', depths='all', sizes=(224,), flip=True),
-    'medium': dict(arch='mobilenetv2_100', depths='all', sizes=(224, 320), flip=True)} # Two to three times the work
+# %% ../nbs/72_estimator.ipynb #869ce5f1
+_CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from
+_BODY = dict(arch='mobilenetv2_100', depths='all', flip=True)
+PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
+    'fast': dict(**_BODY, sizes=(224,), image={}, text={}),
+    'medium': dict(**_BODY, sizes=(224, 320), image={}, text=_CHOICES),
+    'best': dict(**_BODY, sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'), text=_CHOICES)}
+_WHAT = {'image': 'pictures', 'text': 'texts', 'meta': 'metadata'}
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
 def preset_encoders(
@@ -44,24 +52,26 @@ def preset_encoders(
     return [BodyEncoder(body, recipe['depths'], size, recipe['flip']) for size in recipe['sizes']]
 
 class GenreClassifier(ClassifierMixin, BaseEstimator):
-    "Genres of items, from pictures, texts or both; `fit`, `predict`, `leaderboard`, `report`, `score`, `save`, `load`"
+    "Genres of items, from pictures, texts, metadata or all of them"
     def __init__(self,
         preset:str='fast', # A key of `PRESETS`
         seed:int=0, # For whatever draws
         encoder=None, # Instead of the preset's body: 'colours', a timm name, a `Body`, an encoder, or a list of these
         text_encoder=None, # Instead of the packaged one: 'words' (none), a folder, a hub name, or a `SentenceEncoder`
-        reads=None, # 'image' or 'text', to leave the other aside; None: what the items have
+        reads=None, # 'image', 'text', 'meta' or a list of these, to leave the others aside; None: what there is
         text_cols=None, # Columns that are joined and read instead of `text`; the leaderboard shows each alone
+        meta_cols=None, # Columns of metadata to read, see `MetadataTable`; 'all': every one; None: none
     ):
         self.preset, self.seed, self.encoder, self.text_encoder = preset, seed, encoder, text_encoder
-        self.reads, self.text_cols = reads, text_cols
+        self.reads, self.text_cols, self.meta_cols = reads, text_cols, meta_cols
 
     def _picture_encoders(self):
         if self.encoder is None:
             try: return preset_encoders(self.preset)
             except WeightsError as e:
-                raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that GENRE_FASTAI_WEIGHTS names, "
-                                   "or describe pictures by their colours: encoder='colours'.") from e
+                raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that "
+                                   "GENRE_FASTAI_WEIGHTS names, or describe pictures by their colours: "
+                                   "encoder='colours'.") from e
         return [make_encoder(e) for e in (self.encoder if isinstance(self.encoder, list) else [self.encoder])]
 
     def _sentence_encoder(self):
@@ -69,13 +79,15 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(encoder, str) and encoder == 'words': return None
         if hasattr(encoder, 'prepare'): return encoder
         try: return SentenceEncoder(encoder or PACKAGE, depths='upper')
-        except WeightsError as e: raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
+        except WeightsError as e:
+            raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
 
     def _joined(self, items):
         "Items whose text is that of `text_cols`; a blank one is a missing one"
         columns = self._text_columns() or ['text']
         if unknown := [c for c in columns if c not in items]:
-            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} '
+                             'Name columns of the items.')
         text = ['\n'.join(filter(None, row)) or None for row in zip(*(self._words(items, c) for c in columns))]
         return items.assign(text=pd.Series(text, index=items.index, dtype=object))
 
@@ -85,17 +97,49 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "The texts of a column, '' where there is none"
         there = [not (pd.api.types.is_scalar(v) and pd.isna(v)) for v in items[column]]
         if odd := [type(v).__name__ for v in items[column][there] if not isinstance(v, str)]:
-            raise ItemsError(f'column {column!r} holds {odd[0]} values and no texts. Leave it out of text_cols, or turn it '
-                             'into texts: items[column].astype(str).')
+            raise ItemsError(f'column {column!r} holds {odd[0]} values and no texts. Leave it out of text_cols, '
+                             'or turn it into texts: items[column].astype(str).')
         return [v.strip() if keep else '' for v, keep in zip(items[column], there)]
 
-    def _columns(self, rows):
-        "What to read: columns in which any row has something"
-        there = [c for c in ('image', 'text') if rows[c].notna().any()]
-        if self.reads is not None and self.reads not in ('image', 'text'):
-            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', or None for what there is.")
-        chosen = [c for c in there if self.reads in (None, c)]
-        if not chosen: check_items(rows, needs=self.reads or 'image')   # raises, and says what is missing
+    def _meta_columns(self, items, rows):
+        "The columns of metadata that help on the rows to fit; a warning names those that cannot"
+        every = isinstance(self.meta_cols, str) and self.meta_cols == 'all'
+        named = [self.meta_cols] if isinstance(self.meta_cols, str) else self.meta_cols or []
+        asked = dict.fromkeys(metadata_columns(items) if every else named)
+        asked = [c for c in asked if c not in self._text_columns()]
+        if unknown := [c for c in asked if c not in items]:
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} '
+                             "Name columns of the items, or meta_cols='all'.")
+        if own := [c for c in asked if c in ITEM_COLUMNS]:
+            raise ItemsError(f'column {some(own)} is no metadata: it has a part of its own, or holds the answer. '
+                             'Leave it out of meta_cols.')
+        if not asked: return []
+        try: table = MetadataTable().fit(rows[asked])
+        except ItemsError:
+            if every: return []
+            raise
+        if table.left_out_ and not every:
+            why = '; '.join(f'{name!r}: {reason}' for name, reason in table.left_out_.items())
+            warnings.warn(f'metadata left aside: {why}.', stacklevel=3)
+        return list(table.columns_)
+
+    def _there(self, reads, items):
+        "Rows that hold something to read: (n,) bool"
+        return (has_metadata(items.reindex(columns=self.meta_)) if reads == 'meta'
+                else items[reads].notna().to_numpy(bool))
+
+    def _chosen(self, rows):
+        "What to read: what any row has"
+        asked = [self.reads] if isinstance(self.reads, str) else self.reads
+        if asked is not None and (odd := set(asked) - {'image', 'text', 'meta'}):
+            raise ValueError(f"reads is {self.reads!r}; use 'image', 'text', 'meta', a list of these, or None for what "
+                             'there is.')
+        chosen = [c for c in ('image', 'text', 'meta') if (asked is None or c in asked) and self._there(c, rows).any()]
+        for column in asked or ():
+            if column == 'meta' and 'meta' not in chosen:
+                raise ItemsError('no metadata to read. Name its columns: meta_cols=[...].')
+            if column not in chosen: check_items(rows, needs=column)   # raises, and says what is missing
+        if not chosen: check_items(rows, needs='image')
         for column, setting, other in (('image', 'encoder', 'text_encoder'), ('text', 'text_encoder', 'encoder')):
             if getattr(self, setting) is not None and column not in chosen:
                 raise ItemsError(f'{setting}= is for {column}s, and nothing is to be read from the column {column!r}. '
@@ -103,149 +147,184 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return chosen
 
     def fit(self,
-        items:pd.DataFrame, # Items with genres, and pictures or texts
+        items:pd.DataFrame, # Items with genres, and pictures, texts or metadata
         y=None, # Not used: labels are in the items
         use_split:bool=True, # Fit on rows whose split is 'train', where the items have a split
     ):
         "Fit on the train rows (all, where there is no split); thresholds come from left-out predictions and valid rows"
+        if self.preset not in PRESETS: raise ValueError(f'preset is {self.preset!r}; use one of {list(PRESETS)}.')
         check_items(items, needs='genres')
         items, seen = self._joined(items), row_fingerprints(items)
         split = items.split.notna().any() and use_split
         in_fit = items.split.eq('train').fillna(False).to_numpy(bool) if split else np.ones(len(items), bool)
         rows = items[in_fit]
-        columns = self._columns(rows)
+        self.meta_ = self._meta_columns(items, rows)
+        chosen = self._chosen(rows)
         valid = items[items.split.eq('valid').fillna(False)] if split else items[:0]
-        for part in (rows, valid): self._check_rows(part, columns)
-        vocab, multilabel = genre_vocab(rows), is_multilabel(items)
+        for part in (rows, valid): self._check_rows(part, chosen)
+        vocab, multilabel = genre_vocab(rows), is_multilabel(pd.concat([rows, valid]))
         if len(vocab) < 2: raise ItemsError(f'only one genre to fit, {vocab}. Add items of another genre.')
-        self._check_genres(items, vocab)
-        self.classes_, self.multilabel_, self.bundle_ = np.array(vocab), multilabel, None
-        self.parts_ = [self._fit_part(c, rows[rows[c].notna()]) for c in columns]
-        self._weigh(rows)
-        self.thresholds_ = self._tuned(rows, valid)
+        self._check_genres(items, vocab, multilabel)
+        self._warn_of_leaks(rows)
+        self.classes_, self.multilabel_, self.bundle_, self.stack_ = np.array(vocab), multilabel, None, None
+        self.parts_ = [self._fit_part(reads, rows[self._there(reads, rows)]) for reads in chosen]
+        self._join(rows, valid)
         self.seen_ = set().union(*(marks for marks, fitted in zip(seen, in_fit) if fitted))
-        self.n_fit_, self.scores_ = len(rows), {}
+        self.n_fit_, self.scores_, self.prior_ = len(rows), {}, genre_matrix(rows, vocab).mean(0)
         self.data_ = MADE_DATA if 'p_genres' in items else ''
         return self
 
-    def _check_rows(self, rows, columns):
+    def _check_rows(self, rows, chosen):
         if not len(rows): return
-        for column in ['genres'] + (columns if len(columns) == 1 else []): check_items(rows, needs=column, every=True)
-        bare = rows.item_id[rows[columns].isna().all(axis=1)]
+        check_items(rows, needs='genres', every=True)
+        if len(chosen) == 1 and chosen != ['meta']: check_items(rows, needs=chosen, every=True)
+        bare = rows.item_id[~np.any([self._there(reads, rows) for reads in chosen], axis=0)]
         if len(bare):
-            raise ItemsError(f'{len(bare)} of {len(rows)} rows have neither picture nor text: {some(bare)}. '
-                             "Drop them first, e.g. clean_items(items, needs='any').")
+            what = ' nor '.join({'image': 'picture', 'text': 'text', 'meta': 'metadata'}[c] for c in chosen)
+            raise ItemsError(f'{len(bare)} of {len(rows)} rows have {"neither" if len(chosen) > 1 else "no"} {what}: '
+                             f'{some(bare)}. Drop them first, e.g. items[~items.item_id.isin([...])].')
         if len(rows) > MAX_FIT_ROWS:
             raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
                              f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')
 
-    def _check_genres(self, items, vocab):
+    def _check_genres(self, items, vocab, multilabel):
         unseen = {g: int(items.genres.map(lambda gs: g in gs).sum()) for g in set(genre_vocab(items)) - set(vocab)}
-        if unseen: raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
-                                    'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
+        several = items.item_id[items.genres.map(len) > 1]
+        if not multilabel and len(several):
+            raise ItemsError(f'{len(several)} rows have several genres, and none of those to fit: {some(several)}. '
+                             'Give each one genre: to_single_label(items), or split again.')
+        if unseen:
+            raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
+                             'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
 
-    def _fit_part(self, column, rows):
-        targets = genre_targets(rows, list(self.classes_), self.multilabel_)
-        if column == 'text':
-            return Part('text', [], TextRidge(self._sentence_encoder()).fit(text_array(rows.text), targets))
+    def _warn_of_leaks(self, rows):
+        found = suspect_columns(rows, self.meta_)
+        for name, genres in found.groupby('column', sort=False).genre:
+            warnings.warn(f'column {name!r} alone says {some(list(genres))} nearly without fault: was it made from the '
+                          'genres? If so, leave it out of meta_cols; see suspect_columns(items).', stacklevel=3)
+
+    def _fit_part(self, reads, rows):
+        targets, groups = genre_targets(rows, list(self.classes_), self.multilabel_), self._groups(rows)
+        if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets, groups))
+        if reads == 'text':
+            ridge = TextRidge(self._sentence_encoder(), **PRESETS[self.preset]['text'])
+            return Part('text', [], ridge.fit(text_array(rows.text), targets, groups))
         encoders = self._picture_encoders()
         parts = [embed_items(rows, e) for e in encoders]
         blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
-        return Part('image', encoders, KernelRidgeClassifier(blocks=blocks).fit(np.concatenate(parts, 1), targets))
+        ridge = KernelRidgeClassifier(blocks=blocks, **PRESETS[self.preset]['image'])
+        return Part('image', encoders, ridge.fit(np.concatenate(parts, 1), targets, groups))
 
-    def _left_out(self, part, rows):
-        "Places of the rows that the part was fitted on, and what it says of each without having seen it"
-        places = np.flatnonzero(rows[part.reads].notna())
-        p = np.zeros((len(places), len(self.classes_)))
-        p[:, self._known(part)] = part.model.predict_left_out()
-        return places, p
+    def _groups(self, rows):
+        "Rows that must be left out together: the groups of the split, where there are any"
+        return rows.group.to_numpy() if 'group' in rows and rows.group.notna().all() else None
 
     def _known(self, part):
         "Columns of the genres that the part was fitted on"
         return slice(None) if self.multilabel_ else [list(self.classes_).index(c) for c in part.model.classes_]
 
-    def _weigh(self, rows):
-        "Weigh two parts so that the log loss of their left-out predictions is least, on the rows that both can read"
-        if len(self.parts_) < 2: return
-        spread = np.zeros((2, len(rows), len(self.classes_)))
-        for p, part in zip(spread, self.parts_):
-            places, p[places] = self._left_out(part, rows)
-        both, y = rows[['image', 'text']].notna().all(axis=1).to_numpy(), genre_matrix(rows, list(self.classes_))
-        def loss(w):
-            p = np.clip(w*spread[0] + (1 - w)*spread[1], 1e-6, 1 - 1e-6)[both]
-            return -(y[both]*np.log(p) + (1 - y[both])*np.log(1 - p)*self.multilabel_).mean()
-        w = minimize_scalar(loss, bounds=(0, 1), method='bounded').x if both.any() else .5
-        image, text = self.parts_
-        self.parts_ = [image._replace(weight=max(w, .01)), text._replace(weight=max(1 - w, .01))]
+    def _left_out(self, rows):
+        "What each part says of fitted rows that were left out: (n_parts, n, n_genres), NaN where it cannot read"
+        probs = np.full((len(self.parts_), len(rows), len(self.classes_)), np.nan)
+        for place, part in zip(probs, self.parts_):
+            there = self._there(part.reads, rows)
+            p = np.zeros((there.sum(), len(self.classes_)))
+            p[:, self._known(part)] = part.model.predict_left_out()
+            place[there] = p
+        return probs
 
-    def _tuned(self, rows, valid):
-        if not self.multilabel_: return None
-        y, p = genre_matrix(rows, list(self.classes_)), self.predict_left_out(rows)
-        if len(valid):
-            y = np.concatenate([y, genre_matrix(valid, list(self.classes_))])
-            p = np.concatenate([p, self._proba(valid)])
-        return tune_thresholds(y, p)
+    def _part_probs(self, items):
+        "What each part says: (n_parts, n, n_genres), NaN where it cannot read"
+        probs = np.full((len(self.parts_), len(items), len(self.classes_)), np.nan)
+        for place, part in zip(probs, self.parts_):
+            there = self._there(part.reads, items)
+            if there.any(): place[there] = self._part_proba(part, items[there])
+        return probs
+
+    def _join(self, rows, valid):
+        "Stack the parts and tune thresholds, on predictions for fitted rows that were left out, and for valid rows"
+        seen = pd.concat([rows, valid]) if len(valid) else rows
+        probs = self._left_out(rows)
+        if len(valid): probs = np.concatenate([probs, self._part_probs(valid)], 1)
+        y, p = genre_matrix(seen, list(self.classes_)), probs[0]
+        if len(self.parts_) > 1:
+            self.stack_ = ProbabilityStack(self.multilabel_).fit(probs, y)
+            p = self.stack_.predict_left_out(probs, y, self._groups(seen), seed=self.seed)
+        p = self._agreeing(p)
+        self.left_out_ = pd.DataFrame(p[:len(rows)], index=rows.item_id)
+        self.thresholds_ = tune_thresholds(y, p) if self.multilabel_ else None
 
     def predict_left_out(self,
-        rows:pd.DataFrame, # The rows of `fit`, in their order
+        rows:pd.DataFrame, # Rows of `fit`
     )->np.ndarray: # (n, n_genres)
-        "Out-of-sample probabilities of the rows that were fitted; the weights of parts are the fitted ones"
+        "Out-of-sample probabilities: a row's group had no part in the coefficients for it, nor in the weights of parts"
         check_is_fitted(self, 'classes_')
-        if self.bundle_ is not None: raise ValueError('a model that was loaded no longer knows its left-out predictions. Fit it anew.')
-        rows = self._joined(rows)
-        return mean_of_parts([(*self._left_out(part, rows), part.weight) for part in self.parts_], len(rows))
+        if self.bundle_ is not None:
+            raise ValueError('a model that was loaded no longer knows its left-out predictions. Fit it anew.')
+        if len(unknown := rows.item_id[~rows.item_id.isin(self.left_out_.index)]):
+            raise ValueError(f'{len(unknown)} of {len(rows)} rows were not fitted: {some(unknown)}. Use predict_proba.')
+        return self.left_out_.loc[rows.item_id].to_numpy()
 
     def _part_proba(self, part, items):
         "Probabilities of one part for rows that have what it reads"
-        if part.reads == 'text': return genre_proba(part.model, text_array(items.text), list(self.classes_))
-        vectors = np.concatenate([embed_items(items, e) for e in part.encoders], 1)
-        return genre_proba(part.model, vectors, list(self.classes_))
+        vocab = list(self.classes_)
+        if part.reads == 'meta': return genre_proba(part.model, items.reindex(columns=self.meta_), vocab)
+        if part.reads == 'text': return genre_proba(part.model, text_array(items.text), vocab)
+        return genre_proba(part.model, np.concatenate([embed_items(items, e) for e in part.encoders], 1), vocab)
 
     def _proba(self, items):
-        found = []
-        for part in self.parts_:
-            there = items[part.reads].notna().to_numpy()
-            if there.any(): found.append((np.flatnonzero(there), self._part_proba(part, items[there]), part.weight))
-        if not found: check_items(items, needs=self.parts_[0].reads)
-        return mean_of_parts(found, len(items))
+        probs = self._part_probs(items)
+        first = self.parts_[0].reads
+        if np.isnan(probs).any(2).all() and first != 'meta': check_items(items, needs=first)
+        return self._agreeing(join_parts([(slice(None), p) for p in probs], len(items), self.stack_))
+
+    def _agreeing(self, p): return agreeing(p, list(self.classes_), self.multilabel_)
 
     def predict_proba(self,
-        items:pd.DataFrame, # Items with what was fitted on: pictures, texts, or either
+        items:pd.DataFrame, # Items with what was fitted on: pictures, texts, metadata, or any of them
     )->np.ndarray: # (n, n_genres) in the order of `classes_`; rows add up to 1 for single-label
         "Calibrated probabilities"
         check_is_fitted(self, 'classes_')
         items = self._joined(check_items(items))
-        if len(self.parts_) == 1: check_items(items, needs=self.parts_[0].reads, every=True)
+        reads = [part.reads for part in self.parts_]
+        if len(reads) == 1 and reads != ['meta']: check_items(items, needs=reads, every=True)
         if self.bundle_ is None: return self._proba(items)
-        given = {part.reads: items[part.reads].where(items[part.reads].notna(), None) for part in self.parts_}
-        return predict_batch(self.bundle_, given.get('image'), given.get('text'))
+        given = [items[c].where(items[c].notna(), None) if c in reads else None for c in ('image', 'text')]
+        return predict_batch(self.bundle_, *given, items.reindex(columns=self.meta_) if 'meta' in reads else None)
 
     def predict(self,
         items:pd.DataFrame=None, # Items with what was fitted on; or:
         *,
         image=None, # One picture: a path, bytes or a PIL picture
         text=None, # One text, alone or with the picture
+        meta:dict=None, # Metadata of one item: column to cell
         top:int=None, # The `top` likeliest genres instead of those over their thresholds
-    )->list: # One list of genres a row; for `image=` or `text=`, one list
+    )->list: # One list of genres a row; for `image=`, `text=` or `meta=`, one list
         "Genres, likeliest first; a row with nothing over its threshold gets its top genre"
         check_is_fitted(self, 'classes_')
-        if (items is None) == (image is None and text is None):
-            raise ValueError('give items, or one item as image=..., text=..., or both')
-        p = self.predict_proba(items) if items is not None else self._predict_one(image, text)
-        picked = pick_genres(p, self.multilabel_, self.thresholds_)
+        if top is not None and top < 1: raise ValueError(f'top is {top}; give a number of genres, 1 or more.')
+        if (items is None) == (image is None and text is None and meta is None):
+            raise ValueError('give items, or one item as image=..., text=..., meta={...}, or any of them')
+        p = self.predict_proba(items) if items is not None else self._predict_one(image, text, meta)
+        picked = self._agreeing(pick_genres(p, self.multilabel_, self.thresholds_))
         order = np.argsort(-p, axis=1, kind='stable')
         named = [[str(self.classes_[j]) for j in (o[:top] if top else o[k[o] > 0])] for o, k in zip(order, picked)]
         return named if items is not None else named[0]
 
-    def _predict_one(self, image, text):
+    def _predict_one(self, image, text, meta):
         if text is not None and is_blank(text):
             raise ValueError('text is empty. Give one text with words.' if isinstance(text, str) else
                              f'text is of type {type(text).__name__}. Give one text; for several pass items.')
-        for part, given in (('image', image), ('text', text)):
+        for part, what, given in (('image', 'images', image), ('text', 'texts', text), ('meta', 'metadata', meta)):
             if given is not None and part not in {p.reads for p in self.parts_}:
-                raise ValueError(f'this model was not fitted on {part}s. Leave {part}= away.')
-        parts = SimpleNamespace(parts=self.parts_, vocab=list(self.classes_), lock=contextlib.nullcontext())
-        return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text)))
+                raise ValueError(f'this model was not fitted on {what}. Leave {part}= away.')
+        meta = None if meta is None else dict(meta)
+        if meta is not None and (unknown := sorted(set(meta) - set(self.meta_), key=str)):
+            raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} '
+                             f'This model reads {some(self.meta_)}.')
+        parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, thresholds=self.thresholds_,
+                                vocab=list(self.classes_), lock=contextlib.nullcontext())
+        return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text, meta)))
 
     def _judged(self, items, allow_seen):
         "The rows to judge on: test rows where there is a split, else all; rows that were fitted are an error"
@@ -254,12 +333,12 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_items(rows, needs='genres', every=True)
         seen = [i for i, marks in zip(rows.item_id, row_fingerprints(rows)) if marks & self.seen_]
         if seen and not allow_seen:
-            raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. Their scores would flatter: '
-                             'split first (split_items), or pass allow_seen=True.')
+            raise ItemsError(f'{len(seen)} of {len(rows)} rows were seen in fit: {some(seen)}. '
+                             'Their scores would flatter: split first (split_items), or pass allow_seen=True.')
         return rows
 
     def score(self,
-        items:pd.DataFrame, # Items with genres, and pictures or texts
+        items:pd.DataFrame, # Items with genres, and what was fitted on
         y=None, # Not used: labels are in the items
         allow_seen:bool=False, # Score rows that were seen in fit as well
     )->float: # Accuracy, or mAP for several genres an item
@@ -270,7 +349,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return scores['map' if self.multilabel_ else 'accuracy']
 
     def report(self,
-        items:pd.DataFrame, # Items with genres, and pictures or texts
+        items:pd.DataFrame, # Items with genres, and what was fitted on
         allow_seen:bool=False, # Judge rows that were seen in fit as well
     )->pd.DataFrame: # Precision, recall, F1 with 95 % intervals and support, genre by genre
         "Genre by genre, on the test rows"
@@ -285,29 +364,76 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     def leaderboard(self,
         items:pd.DataFrame, # The items of `fit`, with their split
     )->pd.DataFrame: # A row a model, with 95 % intervals
-        "Chance, majority, simple models, each part and each text column alone, and this classifier, on the same test rows"
+        "Chance, majority, simple models, each part and text column alone, and this classifier, on the same test rows"
         self._judged(items, allow_seen=False)
-        if not items.split.eq('train').any(): raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
+        if not items.split.eq('train').any():
+            raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
         joined = self._joined(items)
         probabilities = self._simple_models(joined)
         for part in self.parts_ if len(self.parts_) > 1 else []:
-            name = {'image': 'pictures alone', 'text': 'texts alone'}[part.reads]
+            name = f'{_WHAT[part.reads]} alone'
             probabilities[name] = self._by_split(joined, lambda rows: self._alone(part, rows))
         columns = self._text_columns()
-        for column in columns if len(columns) > 1 else []: probabilities[f'{column} alone'] = self._column_alone(joined, column)
+        for column in columns if len(columns) > 1 else []:
+            probabilities[f'{column} alone'] = self._column_alone(joined, column)
         probabilities['this classifier'] = self._by_split(items, self.predict_proba)
         return format_scores(score_models(items, probabilities))
+
+    def ablate(self,
+        items:pd.DataFrame, # Items
+    )->dict: # Name -> (n, n_genres) probabilities: everything, without each part, each part alone
+        "What is said where pictures, texts or metadata are taken away; of a row left with nothing, the shares in train"
+        check_is_fitted(self, 'classes_')
+        probs, n = self._part_probs(self._joined(check_items(items))), len(self.parts_)
+        names = [_WHAT[part.reads] for part in self.parts_]
+        kept = {'everything': np.ones(n, bool)}
+        if n > 2: kept |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
+        if n > 1: kept |= {f'{name} alone': np.arange(n) == i for i, name in enumerate(names)}
+        return {name: self._hear(probs, keep) for name, keep in kept.items()}
+
+    def contributions(self,
+        items:pd.DataFrame, # Items with genres, and what was fitted on
+        by_genre:bool=False, # Average precision of every genre instead, and how many rows have it
+        allow_seen:bool=False, # Judge rows that were seen in fit as well
+    )->pd.DataFrame: # A row a set of inputs, see `ablate`
+        "What pictures, texts and metadata add, on the test rows that have all of them"
+        rows = self._judged(items, allow_seen)
+        joined = self._joined(rows)
+        whole = rows[np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)]
+        if not len(whole):
+            raise ItemsError('no row has all that the model reads, so that nothing can be taken away. '
+                             'See ablate(items).')
+        probabilities, y = self.ablate(whole), genre_matrix(whole, list(self.classes_))
+        if by_genre:
+            there = y.any(0)
+            table = {name: average_precision_score(y[:, there], p[:, there], average=None)
+                     for name, p in probabilities.items()}
+            return pd.DataFrame(table | {'support': y[:, there].sum(0)}, index=self.classes_[there])
+        return format_scores(score_table(y, probabilities, self.multilabel_, self.thresholds_))
+
+    def _hear(self, probs, keep):
+        "Probabilities where only the parts in `keep` speak"
+        probs = np.where(keep[:, None, None], probs, np.nan)
+        rows, p = ~np.isnan(probs).any(2).all(0), np.zeros(probs.shape[1:])
+        if not rows.all(): p[~rows] = self.prior_
+        if rows.any():
+            p[rows] = join_parts([(slice(None), of_part) for of_part in probs[:, rows]], rows.sum(), self.stack_)
+        return self._agreeing(p)
 
     def _by_split(self, items, proba):
         parts = {split: items[items.split == split] for split in ('valid', 'test')}
         return {split: proba(rows) for split, rows in parts.items() if len(rows)}
 
     def _simple_models(self, items):
-        reads, probabilities = {part.reads: part for part in self.parts_}, {}
+        reads, n_genres = {part.reads: part for part in self.parts_}, len(self.classes_)
+        probabilities = {
+            'chance': self._by_split(items, lambda rows: chance_probabilities(len(rows), n_genres, self.multilabel_)),
+            'majority': self._by_split(items, lambda rows: np.tile(self._shares(items), (len(rows), 1)))}
         if 'image' in reads and items.image.notna().all():
             encoder = reads['image'].encoders[0]
             simple = 'colours' if isinstance(encoder, NetworkEncoder) else encoder
-            probabilities |= fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'), seed=self.seed)
+            probabilities |= fit_baselines(items, encoders=['pixels', simple], models=('knn', 'logistic'),
+                                           seed=self.seed)
         elif 'image' in reads:
             warnings.warn(f'{items.image.isna().sum()} items have no picture; simple models on pictures are left out.')
         if 'text' in reads:
@@ -316,17 +442,19 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
 
     def _alone(self, part, rows):
         "What one part says; where a row lacks what it reads, the share of each genre in train"
-        there, p = rows[part.reads].notna().to_numpy(), np.zeros((len(rows), len(self.classes_)))
+        there, p = self._there(part.reads, rows), np.zeros((len(rows), len(self.classes_)))
         p[:, self._known(part)] = part.model.prior_
         if there.any(): p[there] = self._part_proba(part, rows[there])
         return p
 
     def _column_alone(self, items, column):
-        own = items.assign(text=pd.Series([t or None for t in self._words(items, column)], index=items.index, dtype=object))
+        own = items.assign(text=pd.Series([t or None for t in self._words(items, column)],
+                                          index=items.index, dtype=object))
         rows = own[own.split.eq('train') & own.text.notna()]
         if not len(rows): return self._by_split(own, lambda rows: np.tile(self._shares(items), (len(rows), 1)))
         encoder = next(part for part in self.parts_ if part.reads == 'text').model.encoder
-        ridge = TextRidge(encoder).fit(text_array(rows.text), genre_targets(rows, list(self.classes_), self.multilabel_))
+        ridge = TextRidge(encoder).fit(text_array(rows.text),
+                                       genre_targets(rows, list(self.classes_), self.multilabel_))
         return self._by_split(own, lambda rows: self._alone(Part('text', [], ridge), rows))
 
     def _shares(self, items):
@@ -341,17 +469,19 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         if self.bundle_ is not None:
             raise ValueError(f'this model was loaded from {str(self.bundle_.folder)!r}. Copy that folder.')
-        trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_, 'scores': self.scores_,
-                      'text_cols': self.text_cols, 'seen': sorted(self.seen_)}
+        trained_on = {'rows': self.n_fit_, 'seed': self.seed, 'preset': self.preset, 'data': self.data_,
+                      'scores': self.scores_, 'text_cols': self.text_cols, 'meta_cols': self.meta_,
+                      'shares': self.prior_.tolist(), 'seen': sorted(self.seen_)}
         return save_bundle(folder, self.parts_, self.classes_.tolist(), self.thresholds_, trained_on,
-                           model_card(self._described(), trained_on, self.classes_), overwrite)
+                           model_card(self._described(), trained_on, self.classes_), overwrite, self.stack_)
 
     def _described(self):
         "The kind of model, in a few words"
-        of = {'image': lambda p: ' and '.join(e.name for e in p.encoders),
-              'text': lambda p: 'words and letters' + (' and sentence vectors' if p.model.share_ else '')}
-        what = {'image': 'pictures', 'text': 'texts'}
-        return ', and '.join(f'kernel ridge on {of[p.reads](p)} of {what[p.reads]}' for p in self.parts_)
+        of = {'image': lambda p: 'kernel ridge on ' + ' and '.join(e.name for e in p.encoders),
+              'text': lambda p: ('kernel ridge on words and letters'
+                                 + (' and sentence vectors' if p.model.share_ else '')),
+              'meta': lambda p: 'ridge on ' + ', '.join(map(str, p.model.table_.columns_))}
+        return ', and '.join(f'{of[p.reads](p)} of {_WHAT[p.reads]}' for p in self.parts_)
 
     @classmethod
     def load(cls,
@@ -360,8 +490,11 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Read a bundle"
         bundle = load_bundle(folder)
         facts = bundle.config['trained_on']
-        self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'))
-        self.bundle_, self.parts_, self.classes_ = bundle, bundle.parts, np.array(bundle.vocab)
+        self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'), meta_cols=facts.get('meta_cols'))
+        self.bundle_, self.parts_, self.stack_ = bundle, bundle.parts, bundle.stack
+        self.classes_, self.meta_ = np.array(bundle.vocab), facts.get('meta_cols') or []
+        self.prior_ = np.array(facts.get('shares', []))
         self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
-        self.n_fit_, self.data_, self.scores_, self.seen_ = facts['rows'], facts['data'], facts['scores'], set(facts['seen'])
+        self.n_fit_, self.data_, self.scores_, self.seen_ = (
+            facts['rows'], facts['data'], facts['scores'], set(facts['seen']))
         return self

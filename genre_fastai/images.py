@@ -6,8 +6,9 @@
 __all__ = ['MAX_PIXELS', 'PROBLEMS', 'FORMATS', 'SCAN_COLUMNS', 'ImageError', 'open_image', 'squeeze', 'perceptual_hash',
            'probe_image', 'scan_images', 'ImageCache']
 
-# %% ../nbs/04_images.ipynb #a138f7fa
+# %% ../nbs/04_images.ipynb #5ba0e2ab
 import contextlib, hashlib, io, json, os, re, stat
+from numbers import Integral
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from .core import DiskCache, Report, cache_folder, check_items, progress
 
-# %% ../nbs/04_images.ipynb #cb06711d
+# %% ../nbs/04_images.ipynb #a7aabdf6
 MAX_PIXELS = 40_000_000 # Pictures with more pixels are refused before they are decoded
 
 PROBLEMS = { # Why a picture cannot be used -> what to do
@@ -37,9 +38,10 @@ class ImageError(ValueError):
         super().__init__(reason, name, detail) # all arguments, so that the error survives pickling between processes
         self.reason, self.name, self.detail = reason, name, detail
 
-    def __str__(self): return f"{self.name}: {self.reason}{f' ({self.detail})' if self.detail else ''}. {PROBLEMS[self.reason]}"
+    def __str__(self):
+        return f"{self.name}: {self.reason}{f' ({self.detail})' if self.detail else ''}. {PROBLEMS[self.reason]}"
 
-# %% ../nbs/04_images.ipynb #ae6cf6a2
+# %% ../nbs/04_images.ipynb #aaa7a34e
 FORMATS = ['JPEG', 'PNG', 'WEBP', 'GIF', 'AVIF', 'BMP', 'TIFF', 'JPEG2000']
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'RIFF', b'BM', b'II*\0', b'MM\0*', b'\0\0\0\x0cjP')
 
@@ -52,10 +54,12 @@ def _binary(source):
     if source is None or source is pd.NA or source != source: raise ImageError('no picture', 'item')
     path, name = Path(source), str(source)
     try:
-        if not stat.S_ISREG(path.stat().st_mode): raise ImageError('not a picture', name, 'a folder or a device, not a file')
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError('not a picture', name, 'a folder or a device, not a file')
         with path.open('rb') as file: yield file, name
     except ImageError: raise
-    except (OSError, ValueError) as e: raise ImageError('missing file', name, getattr(e, 'strerror', None) or str(e)) from e
+    except (OSError, ValueError) as e:
+        raise ImageError('missing file', name, getattr(e, 'strerror', None) or str(e)) from e
 
 def _header(file, name):
     "The picture in `file`, not yet decoded"
@@ -64,7 +68,8 @@ def _header(file, name):
     if not head: raise ImageError('empty file', name)
     try: return Image.open(file, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise ImageError('over the pixel limit', name, "more than Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS, allows") from e
+        raise ImageError('over the pixel limit', name,
+                         "more than Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS, allows") from e
     except Exception as e: # Pillow's readers raise whatever the damaged header makes them stumble over
         known = head.startswith(_SIGNATURES) or head[4:11] == b'ftypavi'
         raise ImageError('truncated' if known else 'not a picture', name, f'begins with {head[:8]!r}') from e
@@ -75,8 +80,8 @@ def _check_pixels(image, name, max_pixels):
         raise ImageError('over the pixel limit', name, f'{w} x {h} = {w*h:,} pixels, the limit is {max_pixels:,}')
 
 _Turn = Image.Transpose
-_TURNS = {2: _Turn.FLIP_LEFT_RIGHT, 3: _Turn.ROTATE_180, 4: _Turn.FLIP_TOP_BOTTOM, 5: _Turn.TRANSPOSE, 6: _Turn.ROTATE_270,
-          7: _Turn.TRANSVERSE, 8: _Turn.ROTATE_90}
+_TURNS = {2: _Turn.FLIP_LEFT_RIGHT, 3: _Turn.ROTATE_180, 4: _Turn.FLIP_TOP_BOTTOM, 5: _Turn.TRANSPOSE,
+          6: _Turn.ROTATE_270, 7: _Turn.TRANSVERSE, 8: _Turn.ROTATE_90}
 
 def _orientation(image):
     "EXIF's orientation, 1 (upright) where there is none or it cannot be read"
@@ -107,11 +112,12 @@ def _pixels(image, name, size=None):
         turn = _TURNS.get(_orientation(image))
         rgb = _rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
-    except Exception as e: raise ImageError('truncated', name, str(e).splitlines()[0] if str(e) else type(e).__name__) from e
+    except Exception as e:
+        raise ImageError('truncated', name, str(e).splitlines()[0] if str(e) else type(e).__name__) from e
 
 def open_image(
     source, # A path, or the bytes of a file
-    size=None, # Shorter side or (width, height) that is needed: a JPEG at least twice that is decoded at 1/2, 1/4 or 1/8
+    size=None, # Shorter side or (width, height) needed: a JPEG at least twice that is decoded at 1/2, 1/4 or 1/8
     max_pixels:int=MAX_PIXELS, # Refuse pictures with more, by their header, before decoding
 )->Image.Image: # RGB, upright, first frame, transparent parts white; never smaller than `size` unless the file is
     "Open a picture of any kind as RGB, or raise an `ImageError` that says why not"
@@ -120,13 +126,14 @@ def open_image(
         _check_pixels(image, name, max_pixels)
         return _pixels(image, name, size)
 
-# %% ../nbs/04_images.ipynb #cab1ddb1
+# %% ../nbs/04_images.ipynb #a3857bd0
 def squeeze(
     image:Image.Image, # RGB
-    size:int, # Side of the square in pixels
-)->Image.Image: # (size, size), by bicubic interpolation of an area-averaged copy
-    "The whole picture as a square"
-    return image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
+    size, # Side of the square in pixels, or (width, height)
+)->Image.Image: # Of that size, by bicubic interpolation of an area-averaged copy
+    "The whole picture as a square, or in another form"
+    return image.resize((size, size) if isinstance(size, Integral) else tuple(size),
+                        Image.Resampling.BICUBIC, reducing_gap=3)
 
 # %% ../nbs/04_images.ipynb #b2187f10
 def perceptual_hash(
@@ -135,9 +142,9 @@ def perceptual_hash(
     "The perceptual hash of `image`, by the DCT method of `imagehash`"
     return str(imagehash.phash(image))
 
-# %% ../nbs/04_images.ipynb #35a2bf6f
-SCAN_COLUMNS = ['item_id', 'digest', 'n_bytes', 'format', 'width', 'height', 'mode', 'n_frames', 'oddities', 'problem', 'phash',
-                'blank']
+# %% ../nbs/04_images.ipynb #235088c3
+SCAN_COLUMNS = ['item_id', 'digest', 'n_bytes', 'format', 'width', 'height', 'mode', 'n_frames', 'oddities',
+                'problem', 'phash', 'blank']
 _PROBE_SIZE = 128 # Shorter side from which hash and blankness are taken: 4 times what they need
 
 def _digest(file):
@@ -157,7 +164,8 @@ def _oddities(image, suffix):
     raw = ' '.join(str(tile[3]) for tile in image.tile)
     expected = Image.registered_extensions().get(suffix.lower(), image.format)
     mode = image.mode
-    facts = {'CMYK': mode == 'CMYK', 'palette': mode in ('P', 'PA'), 'grey': mode in ('1', 'L', 'LA') or mode.startswith('I;16'),
+    facts = {'CMYK': mode == 'CMYK', 'palette': mode in ('P', 'PA'),
+             'grey': mode in ('1', 'L', 'LA') or mode.startswith('I;16'),
              '16-bit': mode == 'F' or mode.startswith('I') or bool(re.search(r';16[BLN]', raw)),
              'has alpha': image.has_transparency_data, 'EXIF-rotated': _orientation(image) in _TURNS,
              f'{image.format} named {suffix}': image.format.replace('MPO', 'JPEG') != expected.replace('MPO', 'JPEG')}
@@ -189,9 +197,9 @@ def probe_image(
     except ImageError as e: record['problem'] = e.reason
     return record
 
-# %% ../nbs/04_images.ipynb #2cf31a9c
+# %% ../nbs/04_images.ipynb #e032141b
 def _stamp(path):
-    "A file's absolute path, size and time of change: equal as long as nobody changes the file; None where there is no file"
+    "A file's absolute path, size and time of change: equal as long as nobody changes it; None where there is no file"
     try: status = os.stat(path)
     except (OSError, ValueError, TypeError): return None
     return f'{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}'
@@ -214,9 +222,9 @@ def scan_images(
     keys = {p: f'scan 1|{max_pixels}|{s}' for p, s in stamps.items() if s}
     remembered = cache.get_many(keys.values())
     records = {p: json.loads(remembered[key]) for p, key in keys.items() if key in remembered}
-    todo = [p for p in stamps if p not in records]
+    uncached = [p for p in stamps if p not in records]
     with ThreadPoolExecutor(_n_workers(n_workers)) as pool:
-        for part in progress(_parts(todo, 256), 'Looking at pictures, 256 at a time'):
+        for part in progress(_parts(uncached, 256), 'Looking at pictures, 256 at a time'):
             done = list(pool.map(lambda p: probe_image(p, max_pixels), part))
             records.update(zip(part, done))
             cache.put_many({keys[p]: json.dumps(record).encode() for p, record in zip(part, done) if p in keys})
@@ -226,13 +234,13 @@ def scan_images(
     table.insert(0, 'item_id', items.item_id)
     return table
 
-# %% ../nbs/04_images.ipynb #c42dc9b5
+# %% ../nbs/04_images.ipynb #e91f7bdd
 class ImageCache:
     "Small copies of pictures on disk, made once: resumable, bounded, safe to share between processes"
     def __init__(self,
         size:int=256, # Shorter side of the copies in pixels; smaller pictures keep their size
         cache:DiskCache=None, # Where copies are kept; `None`: `images.sqlite` in `cache_folder()`
-        max_bytes:int=10_000_000_000, # The longest unused copies go when all exceed this; ignored where `cache` is given
+        max_bytes:int=10_000_000_000, # The longest unused copies go when all exceed this; ignored if `cache` is given
         quality:int=92, # JPEG quality of the copies
     ):
         self.size, self.quality = size, quality
@@ -244,7 +252,7 @@ class ImageCache:
 
     def _small(self, path):
         "The small copy of a picture as JPEG bytes"
-        image = open_image(path, size=2*self.size) # twice the size, for the resize below does it better than the decoder
+        image = open_image(path, size=2*self.size) # twice the size: the resize below does it better than the decoder
         scale = self.size/min(image.size)
         if scale < 1:
             sides = [max(1, round(scale*side)) for side in image.size]

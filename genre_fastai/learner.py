@@ -6,26 +6,27 @@
 __all__ = ['has_several', 'class_weights', 'EpochSeed', 'input_column', 'genre_learner', 'WeightAverage', 'ProgressiveSize',
            'predict_items']
 
-# %% ../nbs/45_learner.ipynb #279369a0
+# %% ../nbs/45_learner.ipynb #774eb91a
 import random, sys, tempfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat, DataLoaders,
-                               Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
+from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat,
+                               DataLoaders, Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
 from timm.utils import ModelEmaV3
 
-from .core import ItemsError, check_items, genre_counts, make_items, stable_hash
+from .blocks import check_readable
+from .core import ItemsError, genre_counts, make_items, stable_hash
 from .metrics import genre_scores
-from .models import genre_net, lower_top_head, text_net
+from .models import LOSSES, AsymmetricLoss, fused_net, genre_net, lower_top_head, text_net
 from .text_blocks import text_reader
 
-# %% ../nbs/45_learner.ipynb #6e1a5eb8
+# %% ../nbs/45_learner.ipynb #4e769a05
 def has_several(
     dls:DataLoaders, # From one of our blocks
 )->bool:
     "May an item have several genres? As the block has seen it in all items"
-    return dls.train_ds[0][1].ndim == 1
+    return dls.train_ds[0][-1].ndim == 1
 
 def class_weights(
     dls:DataLoaders, # From one of our blocks
@@ -52,15 +53,19 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #f676bd0b
+# %% ../nbs/45_learner.ipynb #dd80a1ef
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map'] if np.isfinite(p).all() else float('nan')
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
-def _loss(dls, weigh_genres, label_smoothing, multilabel):
+def _loss(dls, loss, weigh_genres, label_smoothing, multilabel):
+    if loss not in LOSSES: raise ValueError(f'loss is {loss!r}; use one of {LOSSES}, or give a loss_func.')
     weight = class_weights(dls).to(dls.device) if weigh_genres else None
-    if not multilabel: return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
+    if not multilabel:
+        if loss == 'asymmetric':
+            raise ValueError("loss='asymmetric' is for several genres an item; these have one. Leave it away.")
+        return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
     if label_smoothing: raise ValueError('label_smoothing is for items of one genre; these have several. Set it to 0.')
-    return BCEWithLogitsLossFlat(pos_weight=weight)
+    return (AsymmetricLoss if loss == 'asymmetric' else BCEWithLogitsLossFlat)(pos_weight=weight)
 
 def _scale_pictures(dls, weights):
     "Scale as the body wants it; refuse `dls` that scale for another model"
@@ -68,36 +73,54 @@ def _scale_pictures(dls, weights):
     wanted = weights and [*weights.mean, *weights.std]
     if found is None:
         if weights: dls.add_tfms([Normalize.from_stats(weights.mean, weights.std)], 'after_batch')
-    elif not weights or not np.allclose([*found.mean.flatten().tolist(), *found.std.flatten().tolist()], wanted, atol=1e-4):
-        raise ValueError('these DataLoaders scale pictures for another model. Make new ones: cover_block(items).dataloaders(items).')
+    elif not weights or not np.allclose([*found.mean.flatten().tolist(), *found.std.flatten().tolist()],
+                                        wanted, atol=1e-4):
+        raise ValueError('these DataLoaders scale pictures for another model. Make new ones, with the same block.')
 
 def input_column(
     dls:DataLoaders, # From a block of this project
-)->str: # 'image' or 'text'
+): # 'image', 'text', or ('image', 'text') where an item needs one of them
     "What these loaders read of an item"
-    return 'image' if text_reader(dls) is None else 'text'
+    if text_reader(dls) is None: return 'image'
+    return ('image', 'text') if dls.train.n_inp > 1 else 'text'
 
-def _text_model(dls, arch, weights, pooling, seed):
-    reader = text_reader(dls)
-    if arch == 'small_cnn': raise ValueError("these DataLoaders hold texts. Leave arch away, or name a text encoder.")
-    model = text_net(arch or reader.found.arch, len(dls.vocab), weights, pooling, seed)
-    if model.body.tokenizer.to_str() != reader.tokenizer.to_str():
-        raise ValueError(f'these DataLoaders cut texts for {reader.found.arch!r}, and {str(arch)!r} reads other tokens. '
-                         f'Make new ones: synopsis_block(items, encoder={str(arch)!r}).dataloaders(items).')
-    if model.body.longest and reader.max_length > model.body.longest:
-        raise ValueError(f'windows have up to {reader.max_length} tokens, but {model.body.weights.arch!r} reads '
-                         f'{model.body.longest} at most. Make new ones: synopsis_block(items, max_length={model.body.longest}).')
+def _check_encoder(dls, body, name):
+    "Do these loaders cut texts as `body` reads them?"
+    reader, block = text_reader(dls), 'synopsis_block' if input_column(dls) == 'text' else 'fused_block'
+    if body.tokenizer.to_str() != reader.tokenizer.to_str():
+        raise ValueError(f'these DataLoaders cut texts for {reader.found.arch!r}, '
+                         f'and {str(name)!r} reads other tokens. '
+                         f'Make new ones: {block}(items, encoder={str(name)!r}).dataloaders(items).')
+    if body.longest and reader.max_length > body.longest:
+        raise ValueError(f'windows have up to {reader.max_length} tokens, but {body.weights.arch!r} reads '
+                         f'{body.longest} at most. Make new ones: {block}(items, max_length={body.longest}).')
+
+def _model_for(dls, arch, weights, head, pooling, seed):
+    "The network that fits what `dls` hold"
+    column, reader, n_out = input_column(dls), text_reader(dls), len(dls.vocab)
+    if column == 'image': return genre_net(arch or 'small_cnn', n_out, weights, seed, head)
+    if head != 'linear':
+        raise ValueError(f'head={head!r} is for pictures alone; these DataLoaders hold texts. Leave it away.')
+    if arch == 'small_cnn':
+        mend = 'name a text encoder' if column == 'text' else "name a timm network such as 'mobilenetv2_100'"
+        raise ValueError(f'these DataLoaders hold texts. Leave arch away, or {mend}.')
+    encoder = arch if arch and column == 'text' else reader.found.arch
+    if column == 'text': model = text_net(encoder, n_out, weights, pooling, seed)
+    else: model = fused_net(arch or 'mobilenetv2_100', encoder, n_out, weights, pooling, seed)
+    _check_encoder(dls, getattr(model, 'text_body', model.body), encoder)
     return model
 
 @delegates(Learner, but=['dls', 'model', 'loss_func', 'splitter', 'metrics', 'path', 'model_dir', 'train_bn'])
 def genre_learner(
     dls:DataLoaders, # From a block of this project
-    arch:str=None, # Pictures: 'small_cnn' (None) or a timm name such as 'mobilenetv2_100'; texts: an encoder, None: the block's
-    weights=None, # Of the body: a path, 'random', or None, see `load_body` and `load_text_body`
+    arch:str=None, # Pictures: 'small_cnn' (None), a timm name; texts: an encoder, None: the block's; both: a timm name
+    weights=None, # Of the body: a path, 'random', or None, see `load_body`, `load_text_body` and, for both, `fused_net`
+    head:str='linear', # Pictures, on a body: one of `HEADS`
     pooling:str='mean', # Texts: how windows become one item, see `POOLINGS`
+    loss:str='cross-entropy', # Or 'asymmetric' where items have several genres, see `AsymmetricLoss`
     weigh_genres:bool=True, # Weigh the loss by `class_weights`
     label_smoothing:float=0., # Share of certainty that is taken from the true genre (one genre an item only)
-    loss_func=None, # Instead of weighted cross-entropy (one genre) or binary cross-entropy (several)
+    loss_func=None, # A loss of your own instead
     metrics=None, # Instead of accuracy (one genre) or mAP (several)
     seed:int=0, # For new layers, order and variation
     cbs=(), # Further callbacks
@@ -105,12 +128,11 @@ def genre_learner(
 )->Learner:
     "A Learner for the genres of `dls`; fit it with `fit_one_cycle` or `fine_tune`"
     multilabel = has_several(dls)
-    if input_column(dls) == 'text': model = _text_model(dls, arch, weights, pooling, seed)
-    else:
-        model = genre_net(arch or 'small_cnn', len(dls.vocab), weights, seed)
-        _scale_pictures(dls, getattr(model.body, 'weights', None))
-    if loss_func and label_smoothing: raise ValueError('label_smoothing belongs to the loss that you give. Set it there.')
-    if loss_func is None: loss_func = _loss(dls, weigh_genres, label_smoothing, multilabel)
+    model = _model_for(dls, arch, weights, head, pooling, seed)
+    if input_column(dls) != 'text': _scale_pictures(dls, getattr(model.body, 'weights', None))
+    if loss_func and label_smoothing:
+        raise ValueError('label_smoothing belongs to the loss that you give. Set it there.')
+    if loss_func is None: loss_func = _loss(dls, loss, weigh_genres, label_smoothing, multilabel)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
     learn = Learner(dls, model, loss_func=loss_func, splitter=lower_top_head, metrics=metrics, train_bn=False,
                     cbs=[EpochSeed(seed), BnFreeze(), *cbs], model_dir=Path(tempfile.gettempdir())/'genre_fastai',
@@ -118,9 +140,9 @@ def genre_learner(
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn
 
-# %% ../nbs/45_learner.ipynb #c3ee6f94
+# %% ../nbs/45_learner.ipynb #f861d56e
 class WeightAverage(Callback):
-    "Validate with an exponential moving average (EMA) of the weights; its memory grows in the first steps (timm's ModelEmaV3)"
+    "Validate with an exponential moving average (EMA) of the weights; its memory grows at first (timm's ModelEmaV3)"
     order = 45
     def __init__(self,
         model, # The model that will be trained
@@ -154,7 +176,7 @@ class WeightAverage(Callback):
         if self.own: self.model.load_state_dict(self.own)
         self.own = None
 
-# %% ../nbs/45_learner.ipynb #d7b7bc1f
+# %% ../nbs/45_learner.ipynb #a875e4c0
 class ProgressiveSize(Callback):
     "Train on smaller pictures in the first epochs, on the full size in the last; validation is always at full size"
     run_valid = False
@@ -165,17 +187,18 @@ class ProgressiveSize(Callback):
     def before_batch(self):
         step = self.epoch*(len(self.sizes) + 1)//self.n_epoch
         if step == len(self.sizes): return
-        self.learn.xb = (F.interpolate(self.x, self.sizes[step], mode='bilinear', antialias=True),)
+        pictures, *rest = self.xb
+        self.learn.xb = (F.interpolate(pictures, self.sizes[step], mode='bilinear', antialias=True), *rest)
 
-# %% ../nbs/45_learner.ipynb #801cf2a2
+# %% ../nbs/45_learner.ipynb #6a9191a2
 def predict_items(
     learn:Learner, # A fitted learner
-    items:pd.DataFrame, # Items with pictures or texts, as the learner reads them; labels are not looked at
+    items:pd.DataFrame, # Items with pictures, texts or either, as the learner reads them; labels are not looked at
     tta:int=0, # Test-time augmentation: average with this many varied views of each picture, which weigh 3/4 together
 )->np.ndarray: # (n, n_genres) float32 in the order of `learn.dls.vocab`; rows add up to 1 for single-label
     "Probabilities of genres for the rows of `items`"
     column = input_column(learn.dls)
-    check_items(items, needs=column, every=True)
+    check_readable(items, column)
     if tta and column == 'text': raise ValueError('tta varies pictures; a text has one view. Set it to 0.')
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]):  # curves stay as training left them
         dl = learn.dls.test_dl(items)

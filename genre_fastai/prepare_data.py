@@ -6,8 +6,8 @@
 __all__ = ['clean_items', 'quarantine_items', 'split_items', 'check_split', 'plot_split', 'fold_items', 'sample_items',
            'merge_genres', 'roll_up_genres', 'to_single_label']
 
-# %% ../nbs/20_prepare_data.ipynb #1c668923
-import math, re, shutil
+# %% ../nbs/20_prepare_data.ipynb #d723b954
+import math, re, shutil, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fastcore.meta import delegates
 
 from .core import (SPLITS, ItemsError, Report, atomic_path, check_items, genre_counts, genre_vocab,
                                is_multilabel, nearest, some, stable_hash)
+from .sources import is_genre
 from .images import scan_images
 from .texts import MAX_CHARS, clean_texts, looks_like_id, suggest_merges
 from .dedupe import duplicate_groups, find_duplicates
@@ -26,7 +27,7 @@ def _drop(items, bad, reason, report, detail=None):
     report.add(items.item_id[bad], 'dropped', reason, None if detail is None else detail[items.index[bad]])
     return items[~bad]
 
-# %% ../nbs/20_prepare_data.ipynb #796cf1a3
+# %% ../nbs/20_prepare_data.ipynb #8665b87d
 def _note_mends(items, report):
     for i, mended in items.set_index('item_id').mended.dropna().items():
         for mend in str(mended).split('; '): report.add([i], 'noted', f'mended when read: {mend}')
@@ -48,15 +49,23 @@ def _offer_merges(items, report):
     reason = f'genre in another spelling; merge_genres could join {examples}, see suggest_merges'
     report.add(items.item_id[detail != ''], 'noted', reason, detail[detail != ''])
 
-_SAYS_NOTHING = {'default', 'add a comment', 'other', 'others', 'misc', 'miscellaneous', 'uncategorised',
-                 'uncategorized'}
+_SAYS_NOTHING = set('default,add a comment,other,others,misc,miscellaneous,various,general,uncategorised,uncategorized,'
+                    'unclassified,unassigned,untagged,missing,tba,tbd,to be determined,genre,genres'.split(','))
+
+def _telling(genre):
+    "`genre` without steps such as 'N/A' or 'Default': a shorter path, or None where nothing is left"
+    steps = [step.strip() for step in genre.split('>')]
+    kept = [step for step in steps if is_genre(step) and step.casefold() not in _SAYS_NOTHING]
+    return genre if len(kept) == len(steps) else ' > '.join(kept) or None
 
 def _offer_removals(items, report):
-    "Enter the items that carry a genre whose name says nothing"
-    names = [g for g in genre_counts(items).index if g.casefold() in _SAYS_NOTHING]
-    carries = items.genres.map(lambda gs: any(g in names for g in gs)).astype(bool)
-    reason = f'genre that is perhaps none; merge_genres(items, {dict.fromkeys(names)}) would take it away'
-    report.add(items.item_id[carries], 'noted', reason)
+    "Enter the items that carry a genre whose name says nothing, and how many of them carry no other"
+    telling = {g: _telling(g) for g in genre_counts(items).index}
+    mapping = {g: new for g, new in telling.items() if new != g}
+    carries = items.genres.map(lambda gs: any(g in mapping for g in gs)).astype(bool)
+    n_bare = items.genres[carries].map(lambda gs: not any(map(telling.get, gs))).sum()
+    reason = f'genre that is perhaps none; merge_genres(items, {mapping}) would take it away'
+    report.add(items.item_id[carries], 'noted', reason + (f' ({n_bare} items have no other)' if n_bare else ''))
 
 # %% ../nbs/20_prepare_data.ipynb #329c8cba
 _NEEDS = {'any': 'picture or text', 'image': 'picture', 'text': 'text', 'both': 'picture and text'}
@@ -415,14 +424,14 @@ def sample_items(
     parts = _deal(list(items.item_id), list(items.genres), [n/len(items), rest/len(items)], seed, room=[n, rest])
     return items[np.array(parts) == 0]
 
-# %% ../nbs/20_prepare_data.ipynb #21787c0b
+# %% ../nbs/20_prepare_data.ipynb #a0705aa6
 def merge_genres(
     items:pd.DataFrame, # Items
     mapping:dict=None, # Genre -> its new name; None as the new name takes it away
     min_count:int=None, # Genres with fewer items (after `mapping`) become `other`
     other:str=None, # Name for all rare genres; `None`: they are taken away
 )->pd.DataFrame: # Items with new lists, each genre once; a list may be empty now: `clean_items` drops such rows
-    "Rename, join or take away genres"
+    "Rename, join or take away genres; warns where an item is left without any"
     check_items(items)
     mapping = mapping or {}
     vocab = genre_vocab(items)
@@ -434,12 +443,16 @@ def merge_genres(
     def renamed(items, names):
         new = items.genres.map(lambda gs: [names.get(g, g) for g in gs])
         return items.assign(genres=new.map(lambda gs: [g for g in dict.fromkeys(gs) if g is not None]))
-    items = renamed(items, mapping)
-    if min_count is None: return items
-    counts = genre_counts(items)
-    return renamed(items, {g: other for g in counts.index[counts < min_count]})
+    merged = renamed(items, mapping)
+    counts = genre_counts(merged)
+    if min_count is not None: merged = renamed(merged, {g: other for g in counts.index[counts < min_count]})
+    bare = items.item_id[(merged.genres.map(len) == 0) & (items.genres.map(len) > 0)]
+    if len(bare):
+        warnings.warn(f'{len(bare)} of {len(items)} items are left without a genre: {some(bare)}. They stay in the '
+                      "table; clean_items drops them, or keeps them with no_genre='keep'.", stacklevel=2)
+    return merged
 
-# %% ../nbs/20_prepare_data.ipynb #7296e71c
+# %% ../nbs/20_prepare_data.ipynb #0ad0011b
 def roll_up_genres(
     items:pd.DataFrame, # Items whose genres are paths
     sep:str=' > ', # What stands between parent and child
@@ -448,7 +461,7 @@ def roll_up_genres(
     "Replace each genre by its ancestor: 'Fiction > Crime > Noir' becomes 'Fiction' at level 1"
     check_items(items)
     if level < 1: raise ValueError(f'level is {level}; use 1 for the topmost genre, or more.')
-    def cut(genre): return sep.join(step.strip() for step in genre.split(sep.strip())[:level])
+    def cut(genre): return sep.join([s.strip() for s in genre.split(sep.strip()) if s.strip()][:level]) or genre
     return items.assign(genres=items.genres.map(lambda gs: list(dict.fromkeys(map(cut, gs)))))
 
 # %% ../nbs/20_prepare_data.ipynb #ff96058f

@@ -37,9 +37,9 @@ def list_files(
         found += [(inner/f).as_posix() for f in files if not f.startswith('.')]
     return sorted(found)
 
-# %% ../nbs/02_sources.ipynb #6048417f
-_SPLIT_FOLDERS = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
-                  'test': 'test', 'testing': 'test'}
+# %% ../nbs/02_sources.ipynb #274a2358
+_SPLIT_NAMES = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
+                  'dev': 'valid', 'test': 'test', 'testing': 'test'}
 _LAYOUT = 'Sort the pictures into one sub-folder a genre, e.g. covers/Jazz/1.jpg and covers/Rock/2.jpg'
 
 def read_folder(
@@ -51,7 +51,7 @@ def read_folder(
     if not files: raise ItemsError(f'folder {str(path)!r} holds no files. {_LAYOUT}.')
     parts = [name.split('/') for name in files]
     tops = {p[0] for p in parts if len(p) > 1}
-    has_splits = len(tops) > 1 and all(t.lower() in _SPLIT_FOLDERS for t in tops) and any(len(p) > 2 for p in parts)
+    has_splits = len(tops) > 1 and all(t.lower() in _SPLIT_NAMES for t in tops) and any(len(p) > 2 for p in parts)
     depth = 1 if has_splits else 0
     genres = [[_sound_name(p[depth].strip())] if len(p) > depth + 1 else [] for p in parts]
     found = sorted({g[0] for g in genres if g})
@@ -66,7 +66,7 @@ def read_folder(
                       stacklevel=2)
     ids = [_sound_name(name) for name in files]
     sound = [i == name for i, name in zip(ids, files)]
-    splits = [_SPLIT_FOLDERS[p[0].lower()] if len(p) > 1 else None for p in parts] if has_splits else None
+    splits = [_SPLIT_NAMES[p[0].lower()] if len(p) > 1 else None for p in parts] if has_splits else None
     return make_items(item_id=number_repeats(ids)[0], genres=genres, split=splits,
                       image=[str(path/name) if ok else None for name, ok in zip(files, sound)],
                       mended=[None if ok else 'file name is not UTF-8: rename the file' for ok in sound])
@@ -102,7 +102,7 @@ def guess_separator(
         if 2*sum(recurs) >= len(recurs): return sep
     return None
 
-# %% ../nbs/02_sources.ipynb #26b1b656
+# %% ../nbs/02_sources.ipynb #d80edfd0
 _MAX_CELL = 100_000 # characters; a longer cell is no list of genres
 _PRINTED_ARRAY = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:\s+(?:'[^']*'|"[^"]*"))+\s*\]""")
 
@@ -138,15 +138,17 @@ def _names_in(value):
     elif not isinstance(value, (list, tuple, set)): value = [value]
     return [n for n in dict.fromkeys(map(_name_in, value)) if n]
 
-_NO_GENRE = {'n/a', 'na', 'nan', '<na>', 'none', 'null', 'nil', 'unknown', 'undefined', r'\n', '(no genres listed)'}
+_NO_GENRE = set('n a,na,nan,none,null,nil,unknown,undefined,unspecified,not specified,not available,not applicable,'
+                'no genre,no genres,no genre listed,no genres listed,unknown genre,genre unknown'.split(','))
 
 def is_genre(
     name:str, # A genre, or what stands where one should be
 )->bool: # False for 'N/A', 'none', 'unknown' and the like, and where there is no letter or digit
     "Does `name` name a genre?"
-    return any(map(str.isalnum, name)) and name.strip().lower() not in _NO_GENRE
+    words = ' '.join(re.sub(r'[\W_]+', ' ', name.casefold()).split())             # '#N/A' and 'n.a.' are 'n a'
+    return words != '' and words not in _NO_GENRE and name.strip().lower() != r'\n'
 
-# %% ../nbs/02_sources.ipynb #67050ab6
+# %% ../nbs/02_sources.ipynb #73732666
 LABEL_FORMS = ['string', 'delimited', 'list', 'dicts', 'paths', 'onehot']
 
 def guess_label_form(
@@ -172,6 +174,7 @@ def _form_names(value, form, sep):
     if isinstance(value, (list, tuple, set, dict)): return _names_in(value), None
     s = _as_text(value).strip()
     if form in ('list', 'dicts') and _is_literal(s): return _names_in(_literal(s)), None
+    if sep == '/': s = re.sub(r'(?i)\bn\s*/\s*a\b', 'N.A.', s)                  # its parts are no genres 'N' and 'A'
     if form in ('delimited', 'paths') and sep: return parse_genres(s, sep), None
     return [s] if s else [], 'a plain genre among lists' if form in ('list', 'dicts') and is_genre(s) else None
 
@@ -224,7 +227,7 @@ def find_images(
     found = [look_up(v) for v in values]
     return [path for path, _ in found], [note for _, note in found]
 
-# %% ../nbs/02_sources.ipynb #535ed2c5
+# %% ../nbs/02_sources.ipynb #440663c7
 _USUAL = {
     'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc '
               'universalproductcode',
@@ -407,13 +410,14 @@ def read_table(
     label_form:str='auto', # One of `LABEL_FORMS`, or 'auto': see `guess_label_form`
     names:list=None, # Column names, where the file has no header row
     label_sep:str=None, # Character between two genres; `None`: see `guess_separator`
+    sep:str=None, # Character between two fields of a text file; `None`: the likeliest
 )->pd.DataFrame: # Items, with the column `mended`
     "Read items from a table: every record is a row. Raises `ItemsError` that says what is wrong, and with which column"
     if label_form not in ['auto', *LABEL_FORMS]:
         near = nearest(label_form, LABEL_FORMS)
         raise ItemsError(f"label_form {label_form!r} is unknown.{near} Use 'auto' or one of {LABEL_FORMS}.")
     if genre_col and genre_cols: raise ItemsError('genre_col and genre_cols were both given. Pass only one of them.')
-    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names)
+    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names, sep)
     if isinstance(path, pd.DataFrame): path = 'DataFrame'
     id_col, text_cols, genre_col, genre_cols = _choose_columns(
         frame, id_col, image_col, text_cols, genre_col, genre_cols, meta_cols, label_form)
@@ -428,9 +432,10 @@ def read_table(
     ids, repeated = number_repeats(_row_ids(frame, id_col, notes))
     for note, r in zip(notes, repeated): note += ['id repeated, numbered'] if r else []
     used, split = {id_col, image_col, genre_col, *text_cols, *genre_cols}, None
-    if 'split' in frame and 'split' not in used and all(v in [*SPLITS, '', None] for v in frame['split']):
-        split = [s or None for s in frame['split']]
-        used.add('split')
+    if 'split' in frame and 'split' not in used:
+        split = [_SPLIT_NAMES.get(_as_text(v).strip().lower(), v) or None for v in frame['split']]
+        if all(s in [*SPLITS, None] for s in split): used.add('split')
+        else: split = None
     items = make_items(item_id=ids, image=images, text=texts, genres=genres, split=split)
     kept = [c for c in frame if c not in used] if meta_cols is None else list(dict.fromkeys(meta_cols))
     new = number_repeats([f'{c}_in_file' if c in [*ITEM_COLUMNS, 'mended'] else c for c in kept])[0]

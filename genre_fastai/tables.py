@@ -189,7 +189,7 @@ def number_repeats(
         out.append(name)
     return out, [a != b for a, b in zip(ids, out)]
 
-# %% ../nbs/01_tables.ipynb #f498660d
+# %% ../nbs/01_tables.ipynb #40216934
 _TEXT_SUFFIXES = ['.csv', '.tsv', '.tab', '.txt', '.json', '.jsonl', '.ndjson']
 _SUFFIXES = _TEXT_SUFFIXES + [s + '.gz' for s in _TEXT_SUFFIXES] + ['.parquet', '.pq']
 _MANY, _FEW = 'too many fields, joined', 'too few fields, filled up'
@@ -199,12 +199,12 @@ def _column_names(names):
     names = [mend_text(str(name))[0].strip() or f'column_{i}' for i, name in enumerate(names)]
     return number_repeats(names)[0]
 
-def _delimited_frame(text, path, tabs, names):
+def _delimited_frame(text, path, delimiter, names):
     "Rows of a delimited file as columns of strings, and notes"
     first = re.search(r'[^\r\n ][^\r\n]*', text)
     outside = re.sub(r'"[^"]*"', '', first[0] if first else '')
     def fit(d): return -abs(outside.count(d) + 1 - len(names)) if names else outside.count(d)
-    delimiter = '\t' if tabs else max(',;\t|', key=fit)
+    delimiter = delimiter or max(',;\t|', key=fit)
     records, notes = split_records(text, delimiter, len(names) if names else None)
     if records and (names is None or records[0] == names): header, records, notes = records[0], records[1:], notes[1:]
     else: header = names
@@ -282,6 +282,7 @@ def _require_table(path):
 def read_raw(
     path, # A .csv, .tsv, .json, .jsonl or .parquet file; the text ones also with .gz
     names:list=None, # Column names, for delimited text without a header row
+    sep:str=None, # Character between two fields of delimited text; `None`: a tab in a .tsv, else the likeliest
 )->tuple[pd.DataFrame, list]: # Columns as they stand, None where a value is missing; a list of mends for each row
     "Read a table, every record a row; raises `ItemsError` where there is none"
     path, suffix = _require_table(path)
@@ -301,7 +302,9 @@ def read_raw(
             rows, notes = _json_rows(text, str(path), suffix != 'json')
             columns = list(dict.fromkeys(k for r in rows for k in r))
             frame = pd.DataFrame({c: pd.Series([r.get(c) for r in rows], dtype=object) for c in columns})
-        else: frame, notes = _delimited_frame(text, str(path), suffix in ('tsv', 'tab'), names)
+        else:
+            if suffix in ('tsv', 'tab'): sep = sep or '\t'
+            frame, notes = _delimited_frame(text, str(path), sep, names)
     if not len(frame) or not len(frame.columns): raise ItemsError(f'table {str(path)!r} holds no rows. Check the file.')
     frame.columns = _column_names(frame.columns)
     frame = restore_lists(frame.reset_index(drop=True).astype(object))

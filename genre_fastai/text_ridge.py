@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['tfidf', 'text_array', 'TextRidge']
 
-# %% ../nbs/33_text_ridge.ipynb #885e68a6
+# %% ../nbs/33_text_ridge.ipynb #d9144370
 import numpy as np, pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import rbf_kernel
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import ItemsError, check_items
 from .embed_texts import embed_texts
-from .kernel_ridge import KernelRidgeClassifier
+from .kernel_ridge import KernelRidgeClassifier, repeated_groups
 
 # %% ../nbs/33_text_ridge.ipynb #389c34a4
 def tfidf(
@@ -35,7 +35,7 @@ def text_array(
     texts = check_items(items, needs='text').text if isinstance(items, pd.DataFrame) else items
     return np.array([text if isinstance(text, str) else '' for text in texts], dtype=object)
 
-# %% ../nbs/33_text_ridge.ipynb #4d97a9ab
+# %% ../nbs/33_text_ridge.ipynb #6543ae3a
 class TextRidge(KernelRidgeClassifier):
     "Ridge on the likeness of texts in words, letters and sentence vectors, tuned by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -43,18 +43,21 @@ class TextRidge(KernelRidgeClassifier):
         cache=None, # A `DiskCache` for its vectors; None: the user's own
         shares=(1/3, 1/6), # Of the vectors in the likeness of two texts, to choose from
         alphas=(.01, .1, .3, 1., 3.), # Strengths of the ridge to choose from
-    ): self.encoder, self.cache, self.shares, self.alphas = encoder, cache, shares, alphas
+        widths=(1.,), # Widths of the Gaussian on vectors to choose from, 1: the mean squared distance of two vectors
+    ): self.encoder, self.cache, self.shares, self.alphas, self.widths = encoder, cache, shares, alphas, widths
 
-    def __sklearn_clone__(self): return type(self)(self.encoder, self.cache, self.shares, self.alphas) # same network
+    def __sklearn_clone__(self): return type(self)(**self.get_params(deep=False)) # same network
 
     def fit(self,
         texts, # (n,) str
         y, # (n,) names, or (n, n_genres) 0/1
+        groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
         "Raises `ItemsError` where no text has a word"
         if not any(len(word) > 1 for text in texts for word in text.split()):
-            raise ItemsError(f'no word of two letters in {len(texts)} texts. Look at them: clean_items(items, needs="text").')
-        targets = self._targets(y)
+            raise ItemsError(f'no word of two letters in {len(texts)} texts. '
+                             'Look at them: clean_items(items, needs="text").')
+        targets, self._together = self._targets(y), repeated_groups(groups)
         self.prior_ = targets.mean(0)
         self.counters_ = [tfidf(kind).fit(texts) for kind in ('words', 'characters')]
         counts = [counter.transform(texts) for counter in self.counters_]
@@ -63,33 +66,30 @@ class TextRidge(KernelRidgeClassifier):
             vectors = embed_texts(texts, self.encoder, cache=self.cache)
             self.mean_, self.std_ = vectors.mean(0), vectors.std(0) + 1e-6
             self.x_ = self._scaled(vectors)
-            of_vectors = self._likeness(self.x_)
         best = np.inf
-        for share in self.shares if self.encoder is not None else [0.]:
-            mixed = (1 - share)*kernel + (share*of_vectors if share else 0)
+        for width, share, mixed in self._mixtures(kernel):
             for loss, alpha, coef, left_out in self._strengths(mixed, targets):
-                if loss < best: best, self.share_, self.alpha_, self.coef_, kept = loss, share, alpha, coef, left_out
-        self.left_out_ = kept
+                if loss < best: best, chosen, self.coef_, kept = loss, (width, share, alpha), coef, left_out
+        (self.width_, self.share_, self.alpha_), self.left_out_ = chosen, kept
         self._calibrate(targets)
         self.word_weights_ = [(x.T @ self.coef_*(1 - self.share_)/2).astype(np.float32) for x in counts]
         return self
 
-    def _strengths(self, kernel, targets):
-        "For each strength of the ridge: loss, strength, coefficients and left-out scores"
-        for alpha in self.alphas:
-            inverse = np.linalg.inv(kernel + alpha*np.eye(len(kernel), dtype=np.float32))
-            coef = (inverse @ (targets - self.prior_)).astype(np.float32)
-            self.left_out_ = targets - coef/np.diag(inverse)[:, None]
-            yield self._calibrate(targets), alpha, coef, self.left_out_
+    def _mixtures(self, of_words):
+        "Width, share and likeness: of words and letters, mixed with that of vectors in every way to choose from"
+        if self.encoder is None: return [(1., 0., of_words)]
+        of_vectors = {width: self._likeness(self.x_, width) for width in self.widths}
+        return ((width, share, (1 - share)*of_words + share*of_vectors[width])
+                for width in self.widths for share in self.shares)
 
     def _scaled(self, vectors): return ((vectors - self.mean_)/self.std_).astype(np.float32)
-    def _likeness(self, x): return rbf_kernel(x, self.x_, gamma=.5/x.shape[1]).astype(np.float32)
+    def _likeness(self, x, width): return rbf_kernel(x, self.x_, gamma=.5/width**2/x.shape[1]).astype(np.float32)
 
     def _scores(self, texts):
         scores = self.prior_ + sum(c.transform(texts) @ w for c, w in zip(self.counters_, self.word_weights_))
         if not self.share_: return scores
         vectors = embed_texts(texts, self.encoder, cache=self.cache)
-        return scores + self.share_*(self._likeness(self._scaled(vectors)) @ self.coef_)
+        return scores + self.share_*(self._likeness(self._scaled(vectors), self.width_) @ self.coef_)
 
     def decision_function(self,
         texts, # (n,) str

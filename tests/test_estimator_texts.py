@@ -1,12 +1,13 @@
 "GenreClassifier and bundles with texts: honest, complete, and right where something is missing"
 import json, subprocess, sys
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 
 from genre_fastai.bundle import BundleError, load_bundle, predict_batch
-from genre_fastai.core import ItemsError, genre_matrix, make_items
+from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.embed_texts import SentenceEncoder
 from genre_fastai.estimator import GenreClassifier
+from genre_fastai.metrics import genre_scores
 from genre_fastai.prepare_data import clean_items, split_items
 from genre_fastai.synth import made_items
 from genre_fastai.text_bodies import tiny_text_encoder
@@ -58,13 +59,13 @@ def test_test_labels_never_reach_the_model(both, fitted):
     poisoned = both.copy()
     for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = list(fitted.classes_[:1])
     other = GenreClassifier(**WORDS).fit(poisoned)
-    assert [p.weight for p in other.parts_] == [p.weight for p in fitted.parts_]
+    assert np.array_equal(other.stack_.weights_, fitted.stack_.weights_) and np.array_equal(other.left_out_, fitted.left_out_)
     assert np.array_equal(other.predict_proba(test_rows(both)), fitted.predict_proba(test_rows(both)))
 
 
 def test_two_parts_are_better_than_either(both, fitted):
     assert [part.reads for part in fitted.parts_] == ['image', 'text']
-    assert np.isclose(sum(part.weight for part in fitted.parts_), 1)
+    assert (fitted.stack_.weights_[-1].mean(1) > 0).all()
     train = both[both.split == 'train']
     y = genre_matrix(train, list(fitted.classes_))
     loss = lambda p: -np.log(p[y > 0]).mean()
@@ -229,3 +230,128 @@ def test_a_missing_encoder_says_how_to_go_on(texts, monkeypatch):
     monkeypatch.setattr(text_bodies.constants, 'HF_HUB_OFFLINE', True)
     monkeypatch.setattr(text_bodies, '_hub_folder', lambda name: (None, 'not in the local cache'))
     with pytest.raises(WeightsError, match="offline.*text_encoder='words'"): GenreClassifier().fit(texts)
+
+
+def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(world(tmp_path/'films', multilabel=True))
+    films.loc[films.index[::7], 'image'] = None
+    poisoned, folders = films.copy(), []
+    for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = [genre_vocab(films)[0]]
+    for name, items in (('honest', films), ('poisoned', poisoned)):
+        clf = GenreClassifier(**WORDS, meta_cols=['director', 'runtime']).fit(items)
+        folders.append(clf.save(tmp_path/name))
+    honest, other = (load_bundle(f) for f in folders)
+    assert (folders[0]/'model.safetensors').read_bytes() == (folders[1]/'model.safetensors').read_bytes()
+    assert honest.thresholds == other.thresholds and honest.config['parts'] == other.config['parts']
+    moved = films.copy()
+    for i in moved.index[moved.split == 'valid']: moved.at[i, 'genres'] = [genre_vocab(films)[0]]
+    assert GenreClassifier(**WORDS, meta_cols=['director', 'runtime']).fit(moved).thresholds_.tolist() != honest.thresholds  # the test can fail
+
+
+def test_metadata_is_read_saved_and_named(both, tmp_path):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both)
+    clf = GenreClassifier(**WORDS, meta_cols='all').fit(films)
+    assert [p.reads for p in clf.parts_] == ['image', 'text', 'meta'] and 'title' in clf.meta_ and 'true_genres' not in clf.meta_
+    rows = test_rows(films).head(9).copy()
+    rows.loc[rows.index[:3], ['image', 'text']] = None
+    rows.loc[rows.index[3:6], clf.meta_] = None
+    again = GenreClassifier.load(clf.save(tmp_path/'m'))
+    assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
+    assert again.contributions(films).equals(clf.contributions(films)) and set(again.leaderboard(films).index) == set(clf.leaderboard(films).index)
+    assert clf.predict(meta={'director': 'Ada Abel'}, top=3) == again.predict(meta={'director': 'Ada Abel'}, top=3)
+    with pytest.raises(ValueError, match="no column 'directer'. Did you mean 'director'"): clf.predict(meta={'directer': 'Ada Abel'})
+    with pytest.raises(ItemsError, match="no column 'yaer'"): GenreClassifier(**WORDS, meta_cols=['yaer']).fit(films)
+    with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(reads='meta').fit(films)
+    with pytest.raises(ItemsError, match='rows have no metadata: .* Drop them first'): GenreClassifier(reads='meta', meta_cols=['director']).fit(films)
+    known = films[films.director.notna()].reset_index(drop=True)
+    alone = GenreClassifier(reads='meta', meta_cols=['director', 'cast']).fit(known)
+    assert alone.score(known) > .4
+    with pytest.warns(UserWarning, match="column 'shelf' alone says"):
+        GenreClassifier(reads='meta', meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
+    with pytest.raises(ValueError, match='hold nothing that this model reads'): alone.predict_proba(rows[3:6])
+    frame = rows.assign(image=None, text=None)
+    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.meta_][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
+
+
+def test_what_is_taken_away_at_prediction(both):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both)
+    clf = GenreClassifier(**WORDS, meta_cols=['director', 'cast']).fit(films)
+    rows = test_rows(films)
+    taken = clf.ablate(rows)
+    assert list(taken) == ['everything', 'without pictures', 'without texts', 'without metadata', 'pictures alone', 'texts alone', 'metadata alone']
+    assert np.allclose(taken['without pictures'], clf.predict_proba(rows.assign(image=None)), atol=1e-6)
+    never = GenreClassifier(text_encoder='words', reads=['text', 'meta'], meta_cols=['director', 'cast']).fit(films)
+    assert abs(never.score(films) - (taken['without pictures'].argmax(1) == genre_matrix(rows, list(clf.classes_)).argmax(1)).mean()) <= .02
+    silent = clf.ablate(rows.head(2).assign(director=None, cast=None))
+    assert np.allclose(silent['metadata alone'], clf.prior_)
+
+
+def test_copies_do_not_flatter(several):
+    "Rows of one group are left out together: a set in which every row stands twice is judged as soberly as without copies"
+    train = several[several.split == 'train']
+    copies = train.assign(item_id=train.item_id + '#2')
+    twice = pd.concat([several, copies], ignore_index=True)
+    twice['group'] = twice.item_id.str.removesuffix('#2')
+    once, honest, blind = (GenreClassifier(text_encoder='words').fit(rows) for rows in (several, twice, twice.drop(columns='group')))
+    test = test_rows(several)
+    y = genre_matrix(test, list(once.classes_))
+    loss = lambda clf: genre_scores(y, clf.predict_proba(test), True)['log_loss']
+    left_out = lambda clf, rows: genre_scores(genre_matrix(rows, list(once.classes_)), clf.predict_left_out(rows), True)['map']
+    assert abs(left_out(honest, train) - left_out(once, train)) < .05 < left_out(blind, train) - left_out(once, train)
+    assert loss(honest) < loss(once) + .05
+
+
+def test_the_kind_of_task_is_not_read_off_the_test_rows(texts):
+    odd = texts.copy()
+    row = odd.index[odd.split == 'test'][0]
+    odd.at[row, 'genres'] = sorted({g for gs in texts.genres for g in gs})[:2]
+    with pytest.raises(ItemsError, match='1 rows have several genres, and none of those to fit'): GenreClassifier(text_encoder='words').fit(odd)
+
+
+def test_what_few_rows_have_does_no_harm(both):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both)
+    seen = films.index[films.split.isin(['train', 'valid'])]
+    films.loc[seen[8:], ['director', 'cast', 'runtime', 'released']] = None
+    clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'released']).fit(films)
+    rows = test_rows(films)
+    assert np.allclose(clf.predict_proba(rows), clf.ablate(rows)['without metadata'], atol=1e-6)
+
+
+def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp_path):
+    from genre_fastai.metadata import made_metadata
+    films = made_metadata(both).assign(url=[f'page {k}' for k in range(len(both))])
+    with pytest.warns(UserWarning, match="metadata left aside: 'url': "): clf = GenreClassifier(**WORDS, meta_cols=['director', 'url']).fit(films)
+    assert clf.meta_ == ['director']
+    rows = test_rows(films).assign(director=None)
+    again = GenreClassifier.load(clf.save(tmp_path/'m'))
+    assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
+    useless = films[['url']].assign(**{c: films[c] for c in both})
+    assert [p.reads for p in GenreClassifier(**WORDS, meta_cols='all').fit(useless.drop(columns='title')).parts_] == ['image', 'text']
+    for column in ('genres', 'split'):
+        with pytest.raises(ItemsError, match='is no metadata'): GenreClassifier(**WORDS, meta_cols=[column]).fit(films)
+    with pytest.raises(ValueError, match="Did you mean 'director'"): predict_batch(load_bundle(tmp_path/'m'), texts=['a film'], meta=[{'directer': 'Ada Abel'}])
+
+
+def test_left_out_predictions_go_by_id(both, fitted):
+    train = both[both.split == 'train']
+    order = np.random.default_rng(0).permutation(len(train))
+    assert np.array_equal(fitted.predict_left_out(train.iloc[order]), fitted.predict_left_out(train)[order])
+    with pytest.raises(ValueError, match='rows were not fitted'): fitted.predict_left_out(test_rows(both))
+    with pytest.raises(ValueError, match='top is 0'): fitted.predict(train.head(2), top=0)
+
+
+def test_no_child_is_likelier_than_its_parent(several, tmp_path):
+    from genre_fastai.hierarchy import add_parents
+    first = sorted({g for gs in several.genres for g in gs})[0]
+    nested = several.assign(genres=[[f'Fiction > {g}' if g != first else g for g in gs] for gs in several.genres])
+    nested = add_parents(nested)
+    clf = GenreClassifier(text_encoder='words').fit(nested)
+    rows, parent = test_rows(nested), list(clf.classes_).index('Fiction')
+    children = [j for j, g in enumerate(clf.classes_) if g.startswith('Fiction > ')]
+    for p in (clf.predict_proba(rows), GenreClassifier.load(clf.save(tmp_path/'m')).predict_proba(rows)):
+        assert (p[:, children].max(1) <= p[:, parent] + 1e-9).all()
+    assert all('Fiction' in genres for genres in clf.predict(rows) if any(g.startswith('Fiction > ') for g in genres))

@@ -1,5 +1,5 @@
 "Edge cases of prepare_data: every row accounted for, no group crosses, the same split in any order"
-import os, re
+import os, re, warnings
 from pathlib import Path
 
 import matplotlib
@@ -248,6 +248,47 @@ def test_names_that_say_nothing_are_noted():
     offer = noted.reason.iloc[0]
     assert "merge_genres(items, {'Default': None, 'OTHER': None})" in offer
     assert genre_counts(merge_genres(clean, {'Default': None, 'OTHER': None})).to_dict() == {'War': 2, 'Others at Sea': 1}
+
+
+@pytest.mark.parametrize('genre, kept', [
+    ('N/A', None), ('unknown', None), ('-', None), ('Default', None), ('TBA', None), ('Fiction > N/A', 'Fiction'),
+    ('Fiction > Other > Crime', 'Fiction > Crime'), ('Misc > General', None), ('General Fiction', 'General Fiction'),
+    ('Unknown Pleasures', 'Unknown Pleasures'), ('A > B', 'A > B')])
+def test_what_a_name_tells(genre, kept):
+    items = make_items(item_id=['x', 'y'], text=['One', 'Two'], genres=[[genre], ['War']])
+    noted = clean_items(items, min_count=1)[1].frame.query('action == "noted"')
+    if kept == genre: assert not len(noted)
+    else:
+        assert noted.item_id.tolist() == ['x'] and f'merge_genres(items, {{{genre!r}: {kept!r}}})' in noted.reason[0]
+        assert ('1 items have no other' in noted.reason[0]) == (kept is None)
+
+
+def test_a_folder_called_unknown_is_asked_about(tmp_path, cache):
+    for i, name in enumerate(['War', 'Pop', 'unknown', 'unknown']):
+        (tmp_path/name).mkdir(exist_ok=True)
+        Image.effect_noise((64, 64), 90 + i).save(tmp_path/name/f'{i}.png')
+    clean, report = clean_items(read_folder(tmp_path), min_count=1)
+    reason = report.frame.query('action == "noted"').reason.unique().tolist()
+    assert reason == ["genre that is perhaps none; merge_genres(items, {'unknown': None}) would take it away (2 items have no other)"]
+    assert len(clean) == 4
+
+
+def test_rows_without_a_genre_after_merging_are_named_and_then_dropped_with_a_reason():
+    items = make_items(item_id=list('abcd'), text=['One', 'Two', 'Three', 'Four'],
+                       genres=[['Default'], ['War', 'Default'], ['Short'], ['War']])
+    with pytest.warns(UserWarning, match="1 of 4 items are left without a genre: 'a'.*clean_items") as caught:
+        merged = merge_genres(items, {'Default': None})
+    assert len(caught) == 1 and caught[0].filename == __file__ and len(merged) == 4
+    with pytest.warns(UserWarning, match="2 of 4 .*: 'a', 'c'"): merged = merge_genres(items, {'Default': None}, min_count=2)
+    clean, report = clean_items(merged, min_count=1)
+    assert is_accounted_for(merged, clean, report)
+    assert report.frame.query('reason == "no genre"').item_id.tolist() == ['a', 'c']
+    assert len(clean_items(merged, min_count=1, no_genre='keep')[0]) == 4
+    with pytest.raises(ItemsError, match="genres is empty in 2 of 4 rows: 'a', 'c'"): split_items(merged)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        merge_genres(merged, {'War': 'Peace'})              # what had no genre before is no news
+        assert roll_up_genres(make_items(genres=[['> Crime'], ['War > ']])).genres.tolist() == [['Crime'], ['War']]
 
 
 def test_blanks_make_no_second_genre():

@@ -491,3 +491,32 @@ def test_a_table_that_is_there_already():
     assert items.text.isna().tolist() == [False, True, False] and items.year.tolist()[:2] == [1999, 2000.5]
     assert list(frame.columns) == ['id', 'overview', 'genres', 'year']
     with pytest.raises(ItemsError, match='read_table.df'): make_items(frame)
+
+
+def test_split_names_and_field_separator(tmp_path):
+    text = 'id#genre#text#split\na#War#one, two, three#TRAIN\nb#Pop#four, five, six#dev\nc#Pop#seven#\n'
+    items = read_table(write(tmp_path/'t.txt', text), sep='#')
+    assert items.text.tolist() == ['one, two, three', 'four, five, six', 'seven']
+    assert items.split.tolist() == ['train', 'valid', None] and 'split_in_file' not in items
+    odd = pd.DataFrame({'id': ['a', 'b'], 'genre': ['War', 'Pop'], 'text': ['x', 'y'], 'split': ['val', ['list']]})
+    assert 'split_in_file' in read_table(odd) and read_table(odd).split.isna().all()
+
+
+@pytest.mark.parametrize('sep, cells, wanted', [
+    ('/', ['Drama/War', 'War/Pop', 'N/A', 'Pop', 'n / a', 'Drama/N/A'], [['Drama', 'War'], ['War', 'Pop'], [], ['Pop'], [], ['Drama']]),
+    ('|', ['Drama|War', 'War|N/A', '#N/A', 'Not available', 'n.a.', '--'], [['Drama', 'War'], ['War'], [], [], [], []]),
+    (',', ['Drama, War', 'War, Drama', 'None', 'UNKNOWN', 'Unspecified', '?'], [['Drama', 'War'], ['War', 'Drama'], [], [], [], []])])
+def test_no_genre_in_its_place_is_noted_and_never_cut_in_two(tmp_path, sep, cells, wanted):
+    table = pd.DataFrame({'id': list('abcdef'), 'text': 'Words', 'genre': cells})
+    items = read_table(write(tmp_path/'t.csv', table.to_csv(index=False)))
+    assert items.genres.tolist() == wanted
+    left_out = [("N/A" in (m or '')) for m in items.mended]
+    assert left_out == [not w or 'N/A' in c for w, c in zip(wanted, cells)]
+    assert [parse_label(c, 'delimited', sep) for c in cells] == wanted
+
+
+def test_an_empty_column_of_no_genre_is_reported(tmp_path):
+    text = 'id,text,N/A,War,Pop,Unknown\na,x,0,1,0,0\nb,y,0,0,0,1\nc,z,0,0,1,0\n'
+    with pytest.warns(UserWarning, match="1 genre columns have no item and give no genre: 'N/A'"):
+        items = read_table(write(tmp_path/'t.csv', text), genre_cols=['N/A', 'War', 'Pop', 'Unknown'])
+    assert items.genres.tolist() == [['War'], [], ['Pop']] and items.mended.tolist() == [None, "genre such as 'N/A' left out", None]

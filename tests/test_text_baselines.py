@@ -141,7 +141,7 @@ def test_ridge_predicts_left_out_texts_as_if_fitted_without_them(multilabel, sha
     whole = TextRidge(Letters() if share else None, cache, shares=(share,), alphas=(.3,)).fit(texts, y)
     counts = tfidf('both').fit_transform(texts)
     kernel = (1 - share)*(counts @ counts.T).toarray()/2
-    if share: kernel += share*whole._likeness(whole.x_)
+    if share: kernel += share*whole._likeness(whole.x_, 1.)
     targets, rest = y if multilabel else (y[:, None] == whole.classes_), np.arange(40) != 7
     coef = np.linalg.solve(kernel[rest][:, rest] + .3*np.eye(39), (targets - whole.prior_)[rest])
     assert np.allclose(whole.left_out_[7], whole.prior_ + kernel[7, rest] @ coef, atol=1e-4)

@@ -1,0 +1,187 @@
+"Every experiment by one call: at tiny size, from random and from given weights, interrupted, with wrong input"
+import numpy as np, pandas as pd, pytest, torch
+from fastai.vision.all import Callback
+from safetensors.torch import save_file
+
+from genre_fastai.blocks import poster_block
+from genre_fastai.bodies import load_body
+from genre_fastai.bundle import load_bundle, predict_batch
+from genre_fastai.core import ItemsError, genre_vocab, is_multilabel
+from genre_fastai.experiments import EXPERIMENTS, experiment_items, run_experiment
+from genre_fastai.fine_tune import OPTIMISERS, Stage, learner_probabilities, nadam, plan_stages, save_learner
+from genre_fastai.learner import genre_learner
+from genre_fastai.metadata import made_metadata
+from genre_fastai.models import HEADS, genre_net, lower_top_head
+from genre_fastai.prepare_data import split_items
+from genre_fastai.synth import made_items
+
+tiny = dict(size=64, epochs=1, bs=16)
+body = dict(arch='test_efficientnet', weights='random')
+
+
+@pytest.fixture(scope='module')
+def items(tmp_path_factory):
+    made = made_items(tmp_path_factory.mktemp('w')/'w', n=100, n_genres=5, multilabel=True, seed=2)
+    return made_metadata(split_items(made, valid=.2, test=.2))
+
+@pytest.fixture(scope='module')
+def given(tmp_path_factory):
+    "A file of weights, as a pretrained body would come"
+    path = tmp_path_factory.mktemp('weights')/'test_efficientnet.safetensors'
+    save_file(load_body('test_efficientnet', 'random', seed=5).model.state_dict(), path)
+    return dict(arch='test_efficientnet', weights=path)
+
+def arguments(name, chosen):
+    "What a tiny run needs: the small network is what it is"
+    more = dict(text_encoder='words') if name == 'everything' else {}
+    return tiny | more | ({} if EXPERIMENTS[name].arch == 'small_cnn' else chosen)
+
+
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_each_runs_and_judges_itself(name, items, tmp_path, capsys):
+    result = run_experiment(name, items, tmp_path/'run', **arguments(name, body))
+    test = result.items[result.items.split == 'test']
+    vocab = genre_vocab(result.items)
+    for p in result.probabilities.values():
+        assert p['test'].shape == (len(test), len(vocab)) and ((p['test'] >= 0) & (p['test'] <= 1)).all()
+    assert list(result.report.index[:len(vocab)]) == vocab and set(result.scores.n) == {len(test)}
+    assert is_multilabel(result.items) == (EXPERIMENTS[name].labels == 'all') == (result.thresholds is not None)
+    assert (result.curves is not None) == (EXPERIMENTS[name].kind == 'network')
+    assert ('verfitting' if EXPERIMENTS[name].kind == 'network' else 'no curves') in result.said
+    assert name in (tmp_path/'run'/'experiment.html').read_text()
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith(f'{name}: ')
+    assert 'together' in rest[0] if EXPERIMENTS[name].kind == 'network' else ' s, as far as a trial' in first
+
+
+@pytest.mark.parametrize('name, stages', [('inception v3', ['head', 'top']), ('vgg16 + fully connected', ['head']), ('vgg16 + conv block', ['new head'])])
+def test_given_weights_are_kept_below_the_stages(name, stages, items, given, tmp_path):
+    result = run_experiment(name, items, tmp_path, **arguments(name, given))
+    assert list(result.curves.stage) == stages
+    lower = lower_top_head(result.model.model)[0]
+    untouched = load_body(**given).model.state_dict()
+    trained = result.model.model.body.model.state_dict()
+    changed = [k for k in untouched if not torch.equal(untouched[k], trained[k]) and 'num_batches' not in k]
+    assert len(lower) and (len(changed) > 0) == ('top' in stages)
+
+
+class Stop(Callback):
+    "Ctrl-C after some epochs"
+    def __init__(self, after): self.left = after
+    def before_epoch(self):
+        if not self.left: raise KeyboardInterrupt
+        self.left -= 1
+
+
+@pytest.mark.parametrize('after', [1, 3])
+def test_an_interrupted_one_goes_on(after, items, tmp_path, monkeypatch):
+    "In the stage of Nadam, and in that of SGD"
+    settings = tiny | dict(epochs=2)
+    whole = run_experiment('small cnn', items, tmp_path/'whole', **settings)
+    with monkeypatch.context() as m:
+        m.setattr('genre_fastai.experiments.genre_learner', lambda *args, **kwargs: genre_learner(*args, cbs=[Stop(after)], **kwargs))
+        with pytest.raises(KeyboardInterrupt): run_experiment('small cnn', items, tmp_path/'cut', **settings)
+    assert len(pd.read_csv(tmp_path/'cut'/'curves.csv')) == after
+    rest = run_experiment('small cnn', items, tmp_path/'cut', **settings)
+    pd.testing.assert_frame_equal(rest.curves.drop(columns='seconds'), whole.curves.drop(columns='seconds'))
+    assert np.array_equal(rest.probabilities['small_cnn']['test'], whole.probabilities['small_cnn']['test'])
+
+
+def test_wrong_input_is_one_clear_line(items, tmp_path):
+    def fails(match, name='text', rows=items, kind=ItemsError, **kwargs):
+        with pytest.raises(kind, match=match) as e: run_experiment(name, rows, tmp_path, **tiny | kwargs)
+        assert '\n' not in str(e.value)
+    fails("no experiment 'vgg16 and conv block'. Did you mean 'vgg16 \\+ conv block'", 'vgg16 and conv block', kind=ValueError)
+    fails("no column 'overviw'. Did you mean 'overview'", rows=items.assign(overview='x'), text_cols=['overviw'])
+    fails("no column 'casts'. Did you mean 'cast'", 'metadata', meta_cols=['casts'])
+    fails('split', rows=items.assign(split=None))
+    fails("no row of .* has split 'test'", rows=items[items.split != 'test'])
+    fails('text', rows=items.assign(text=None))
+    fails('image', 'small cnn', rows=items.assign(image=None))
+    fails('inception_v3 needs pictures of 75 pixels and more; size is 64', 'inception v3', kind=ValueError)
+    fails('n is 101; use 1 to 100', n_items=101, kind=ValueError)
+    assert not (tmp_path/'experiment.html').exists()
+
+
+def test_genres_that_train_lacks_are_named_and_left_out(items):
+    odd = items.assign(genres=[[*gs, 'Rare'] if s == 'test' else gs for s, gs in zip(items.split, items.genres)])
+    with pytest.warns(UserWarning, match="1 genres have no item in train and are left out: 'Rare'"): left = experiment_items('text', odd)
+    assert left.genres.tolist() == items.genres.tolist()
+
+
+def test_items_without_metadata_are_named_and_left_out(items, tmp_path):
+    bare = items.copy()
+    bare.loc[bare.index[:2], columns := ['director', 'cast', 'runtime', 'released']] = None
+    with pytest.warns(UserWarning, match='items have no metadata and are left out'): result = run_experiment('metadata', bare, tmp_path, meta_cols=columns)
+    assert not set(result.items.item_id) & set(bare.item_id[:2])
+
+
+def test_size_is_the_users(items, tmp_path):
+    result = run_experiment('metadata', items, tmp_path, n_items=60)
+    assert len(result.items) == 60
+    assert set(genre_vocab(experiment_items('small net', items))) == set(items.genres.explode().value_counts().index[:4])
+    first = experiment_items('inception v3', items, single='first')
+    assert first.genres.str[0].tolist() == items.genres.str[0].tolist()
+
+
+def test_lists_and_gaps_are_read_as_text(items, tmp_path):
+    rows = items.assign(crew=[['Ada Abel', gs[0]] for gs in items.genres], text=None, overview=[None, *['a film']*(len(items) - 1)])
+    result = run_experiment('text', rows, tmp_path, text_cols=['overview', 'crew'])
+    assert result.scores.loc['sgd on words', 'map'] > result.scores.loc['majority', 'map'] + .2   # the crew tells one genre of each film
+
+
+@pytest.mark.parametrize('arch, size, head', [('inception_v3', 75, 'linear'), ('vgg16', 32, 'conv'), ('vgg19', 32, 'conv')])
+def test_the_named_networks_learn_from_nothing_at_their_smallest(arch, size, head):
+    torch.manual_seed(0)
+    net, x, y = genre_net(arch, 3, 'random', head=head), torch.randn(4, 3, size, size), torch.tensor([0, 1, 2, 0])
+    groups = lower_top_head(net)
+    loss = torch.nn.functional.cross_entropy(net(x), y)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for group in groups for p in group)
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_each_head_is_stored_whole(head, items, tmp_path):
+    dls = poster_block(items, size=64).dataloaders(items, bs=16)
+    learn = genre_learner(dls, 'test_efficientnet', weights='random', head=head)
+    learn.model.fast = False
+    p = learner_probabilities(learn, items)['test']
+    bundle = load_bundle(save_learner(learn, tmp_path/'m'))
+    assert np.abs(predict_batch(bundle, images=items[items.split == 'test'].image) - p).max() < 1e-4
+
+
+def test_heads_where_they_do_not_fit(items):
+    dls = poster_block(items, size=64).dataloaders(items, bs=16)
+    for head, arch, match in [('konv', 'test_efficientnet', "Did you mean 'conv'"), ('conv', 'small_cnn', 'a head of its own')]:
+        with pytest.raises(ValueError, match=match): genre_learner(dls, arch, weights='random', head=head)
+    learn = genre_learner(dls, 'test_efficientnet', weights='random', head='conv')
+    assert [s.name for s in plan_stages(learn.model, head_epochs=1, all_epochs=0)] == ['new head']
+    with pytest.raises(ValueError, match='needs more than vectors'): learn.fine_tune_stages(stages=[Stage('head', 1, 1e-3, -1)])
+    with pytest.raises(ValueError, match="no optimiser 'nadm'. Did you mean 'nadam'"):
+        learn.fine_tune_stages(stages=[Stage('all', 1, 1e-3, 0, 'nadm')])
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_nadam_is_pytorchs(seed):
+    torch.manual_seed(seed)
+    start, target = torch.randn(2, 7)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    opts = nadam([ours], lr=.03), torch.optim.NAdam([theirs], lr=.03, eps=1e-7, momentum_decay=1e6)
+    for _ in range(30):
+        for p, opt in zip((ours, theirs), opts):
+            ((p - target)**2).sum().backward()
+            opt.step()
+            opt.zero_grad()
+    assert torch.allclose(ours, theirs, atol=1e-5) and not torch.allclose(ours, start)
+
+
+def test_a_steady_stage_keeps_its_rate(items):
+    seen = []
+    class Rates(Callback):
+        def after_batch(self):
+            if self.training: seen.append((self.opt.hypers[-1]['lr'], self.opt.hypers[-1]['mom']))
+    dls = poster_block(items, size=64).dataloaders(items, bs=16)
+    learn = genre_learner(dls, cbs=[Rates()])
+    usual = learn.opt_func
+    learn.fine_tune_stages(stages=[Stage('sgd', 2, 1e-4, 0, 'sgd', steady=True)])
+    assert np.allclose(seen, (1e-4, .9)) and learn.opt_func is usual and set(OPTIMISERS) == {'adam', 'nadam', 'rmsprop', 'sgd'}

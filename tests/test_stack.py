@@ -1,0 +1,107 @@
+"Stacking: better than a mean, calibrated, silent parts cost nothing, nothing is seen twice"
+import numpy as np, pytest
+from scipy.special import expit, softmax
+
+from genre_fastai.metrics import calibration_error, genre_scores
+from genre_fastai.stack import ProbabilityStack
+
+SHARES = np.array([.5, .3, .1, .04])
+
+
+def case(n, seed, strengths=(1.5, .8), several=True):
+    rng = np.random.default_rng(seed)
+    if several: y = (rng.random((n, 4)) < SHARES).astype(int)
+    else: y = np.eye(4, dtype=int)[rng.choice(4, n, p=SHARES/SHARES.sum())]
+    base = np.log(SHARES/(1 - SHARES))
+    z = [base + s**2*(y - .5) + s*rng.normal(size=y.shape) for s in strengths]
+    return y, np.stack([expit(v) if several else softmax(v, 1) for v in z])
+
+
+@pytest.mark.parametrize('several', [True, False])
+def test_better_than_the_mean_and_calibrated(several):
+    y, found = case(1500, 0, several=several)
+    y_new, found_new = case(1500, 1, several=several)
+    p = ProbabilityStack(several).fit(found, y).predict_proba(found_new)
+    loss = lambda q: genre_scores(y_new, q, several)['log_loss']
+    assert loss(p) < loss(found_new.mean(0)) - .005 and calibration_error(y_new, p, several) < .04
+
+
+def test_a_silent_model_leaves_the_stack_of_the_others():
+    y, found = case(600, 0, (1.5, .8, 1.))
+    stack = ProbabilityStack().fit(found, y)
+    for set_ in ((0, 1), (2,)):
+        hidden = np.full_like(found, np.nan)
+        hidden[list(set_)] = found[list(set_)]
+        assert np.allclose(stack.predict_proba(hidden), ProbabilityStack().fit(found[list(set_)], y).predict_proba(found[list(set_)]), atol=1e-4)
+
+
+def test_noise_gets_no_say():
+    y, found = case(1500, 0)
+    found[1] = np.random.default_rng(2).permutation(found[1])
+    weights = ProbabilityStack().fit(found, y).weights_[-1]
+    assert abs(weights[1]).max() < .15 < .6 < weights[0].min()
+
+
+def test_rare_sets_fall_back_to_the_mean_of_evidence():
+    y, found = case(200, 0)
+    found[0, ::2], found[1, 1::2] = np.nan, np.nan                      # never both
+    p = ProbabilityStack().fit(found, y).predict_proba(case(5, 1)[1])
+    assert np.isfinite(p).all() and (p > 0).all() and (p < 1).all()
+
+
+def test_left_out_predictions_do_not_see_their_row():
+    y, found = case(300, 0)
+    flipped = y.copy()
+    flipped[17] = 1 - flipped[17]
+    a, b = (ProbabilityStack().predict_left_out(found, labels) for labels in (y, flipped))
+    assert np.array_equal(a[17], b[17]) and not np.array_equal(a, b)
+    assert np.array_equal(a, ProbabilityStack().predict_left_out(found, y))
+
+
+def test_odd_probabilities_and_silence():
+    y, found = case(100, 0)
+    found[0, :3] = [[0, 1, 0, 1]]*3
+    stack = ProbabilityStack().fit(found, y)
+    assert np.isfinite(stack.predict_proba(found)).all()
+    found[:, 4] = np.nan
+    with pytest.raises(ValueError, match='1 of 100 rows hold nothing that this model reads: 4'): stack.predict_proba(found)
+
+
+def test_a_model_that_could_read_few_rows_is_not_trusted_beside_others():
+    y, found = case(400, 0)
+    y_new, found_new = case(400, 1)
+    found[1, 12:] = np.nan
+    stack = ProbabilityStack().fit(found, y)
+    alone = np.where(np.array([True, False])[:, None, None], found_new, np.nan)
+    assert np.allclose(stack.predict_proba(found_new), stack.predict_proba(alone))
+    timid = stack.predict_proba(found_new[:, :50]*np.array([np.nan, 1])[:, None, None])       # what it alone says is shrunk
+    assert abs(timid - y.mean(0)).mean() < abs(found_new[1, :50] - y.mean(0)).mean()
+
+
+@pytest.mark.parametrize('several', [True, False])
+def test_a_genre_that_a_model_never_met_is_left_to_the_others(several):
+    y, found = case(1200, 0, several=several)
+    y_new, found_new = case(1200, 1, several=several)
+    found[1, y[:, 2] > 0] = np.nan
+    p = ProbabilityStack(several).fit(found, y).predict_proba(found_new)
+    assert abs(p[:, 2].mean() - y_new[:, 2].mean()) < .04
+    alone = found_new*np.array([np.nan, 1])[:, None, None]
+    assert ProbabilityStack(several).fit(found, y).predict_proba(alone)[:, 2].mean() > .02
+
+
+def test_groups_stay_together_in_left_out_predictions():
+    y, found = case(200, 0)
+    twice = np.r_[0:200, 0:200]
+    flipped = y.copy()
+    flipped[17] = 1 - flipped[17]
+    a, b = (ProbabilityStack().predict_left_out(found[:, twice], labels[twice], groups=twice) for labels in (y, flipped))
+    assert np.array_equal(a[[17, 217]], b[[17, 217]])
+
+
+@pytest.mark.parametrize('bad, message', [(lambda p: p*100, 'no probability'), (lambda p: p[:, :5], 'Pass the same rows'), (lambda p: p[0], 'of shape'),
+                                          (lambda p: np.where(p > .5, np.inf, p), 'no probability')])
+def test_odd_input_is_one_line(bad, message):
+    y, found = case(60, 0)
+    with pytest.raises(ValueError, match=message): ProbabilityStack().fit(bad(found), y)
+    with pytest.raises(ValueError, match='were fitted'): ProbabilityStack().fit(found, y).predict_proba(found[:1])
+    assert np.isfinite(ProbabilityStack().predict_left_out(found[:, :3], y[:3])).all()
