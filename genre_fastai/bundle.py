@@ -272,22 +272,24 @@ class Part(NamedTuple):
     encoders:list # Of pictures, whose vectors are joined, in order; empty for texts and metadata
     model:object # To probabilities of genres, from vectors, texts or columns of metadata
 
-# %% ../nbs/48_bundle.ipynb #c5008a21
+# %% ../nbs/48_bundle.ipynb #0ef851b2
 FORMAT = 4 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
 def _part_state(part):
     states, arrays = [], {}
+    bodies = [id(getattr(e, 'body', e)) for e in part.encoders] # A body that looks at several sizes is stored once
     for i, encoder in enumerate(part.encoders):
         state, numbers = encoder_state(encoder)
-        states.append(state)
-        arrays |= {f'encoder{i}.{k}': v for k, v in numbers.items()}
+        owner = bodies.index(bodies[i])
+        states.append(state | {'stored_with': owner})
+        if owner == i: arrays |= {f'encoder{i}.{k}': v for k, v in numbers.items()}
     state, numbers = model_state(part.model)
     arrays |= {f'model.{k}': v for k, v in numbers.items()}
     return {'reads': part.reads, 'encoders': states, 'model': state}, arrays
 
 def _part_from_state(state, arrays):
-    encoders = [encoder_from_state(e, _part(arrays, f'encoder{i}.')) for i, e in enumerate(state['encoders'])]
+    encoders = [encoder_from_state(e, _part(arrays, f'encoder{e["stored_with"]}.')) for e in state['encoders']]
     return Part(state['reads'], encoders, model_from_state(state['model'], _part(arrays, 'model.')))
 
 def _stack_state(stack):

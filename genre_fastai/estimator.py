@@ -31,25 +31,37 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #869ce5f1
-_CHOICES = dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)) # Of `TextRidge`: more to choose from
-_BODY = dict(arch='mobilenetv2_100', depths='all', flip=True)
-PRESETS = { # Pictures: a frozen body at these sizes, kernel ridge on its vectors; texts: see `TextRidge`
-    'fast': dict(**_BODY, sizes=(224,), image={}, text={}),
-    'medium': dict(**_BODY, sizes=(224, 320), image={}, text=_CHOICES),
-    'best': dict(**_BODY, sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'), text=_CHOICES)}
+# %% ../nbs/72_estimator.ipynb #8477abb2
+_MORE = dict( # More looks at pictures, more ways to read texts to choose from
+    sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'),
+    text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
+PRESETS = { # Pictures: frozen bodies at these sizes, kernel ridge on their vectors; texts: see `TextRidge`
+    'fast': dict(bodies=['mobilenetv2_100'], sizes=(224,), image={}, text={}),
+    'medium': dict(bodies=['mobilenetv2_100'], **_MORE),
+    'best': dict(bodies=['convnext_base.clip_laion2b_augreg', 'vit_base_patch16_siglip_224.v2_webli',
+                         'vit_base_patch14_dinov2.lvd142m'], **_MORE | dict(sizes=(None,)), otherwise='medium')}
 _WHAT = {'image': 'pictures', 'text': 'texts', 'meta': 'metadata'}
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
 
 def preset_encoders(
     preset:str, # A key of `PRESETS`
     body=None, # A `Body` instead of the preset's own
-)->list: # One encoder a size
-    "The encoders of a preset, for pictures"
+)->list: # One encoder a body and size
+    """The encoders of a preset, for pictures: of those of its bodies whose weights are found.
+
+    Where none is found: the encoders of the preset that it names for this case, with a warning, or a `WeightsError`."""
     if preset not in PRESETS: raise ValueError(f'preset is {preset!r}; use one of {list(PRESETS)}.')
-    recipe = PRESETS[preset]
-    body = body or load_body(recipe['arch'])
-    return [BodyEncoder(body, recipe['depths'], size, recipe['flip']) for size in recipe['sizes']]
+    recipe, bodies, missing = PRESETS[preset], [body] if body else [], []
+    for arch in [] if body else recipe['bodies']:
+        try: bodies.append(load_body(arch))
+        except WeightsError as e: missing.append(e)
+    if missing and not bodies and 'otherwise' not in recipe: raise missing[0]
+    if missing:
+        found = some([b.weights.arch for b in bodies]) if bodies else f"the body of {recipe['otherwise']!r}"
+        warnings.warn(f'preset {preset!r} goes on with {found}: {len(missing)} of its {len(recipe["bodies"])} bodies '
+                      f"have no weights here. {str(missing[0]).split(' Give ')[0]}", stacklevel=2)
+    if not bodies: return preset_encoders(recipe['otherwise'])
+    return [BodyEncoder(b, 'all', size, flip=True) for b in bodies for size in recipe['sizes']]
 
 class GenreClassifier(ClassifierMixin, BaseEstimator):
     "Genres of items, from pictures, texts, metadata or all of them"

@@ -88,7 +88,7 @@ def seeds_board(items, data, seeds=(0, 1, 2)):
     metric = 'map' if multilabel else 'accuracy'
     parts = [embed_items(items, e) for e in preset_encoders('medium', body)]
     x, floor_x, rows = np.concatenate(parts, 1), embed_items(items, ThreeDepths(body)), []
-    ridge = KernelRidgeClassifier(blocks=[p.shape[1] for p in parts])
+    ridge = KernelRidgeClassifier(blocks=[p.shape[1] for p in parts], **PRESETS['medium']['image'])
     for seed in seeds:
         folds = fold_items(items, k=5, seed=seed)
         groups = folds.group.to_numpy()

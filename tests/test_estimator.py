@@ -1,15 +1,17 @@
 "Kernel ridge, bundles and the estimator: exact, honest, safe"
-import json, subprocess, sys
+import json, subprocess, sys, warnings
 
 import numpy as np, pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 
-from genre_fastai.bodies import load_body
+from genre_fastai.bodies import WeightsError, load_body
 from genre_fastai.bundle import BundleError, load_bundle, predict_batch
 from genre_fastai.core import ItemsError, genre_matrix
 from genre_fastai.embed import BodyEncoder
-from genre_fastai.estimator import GenreClassifier
+from genre_fastai.estimator import PRESETS, GenreClassifier, preset_encoders
 from genre_fastai.kernel_ridge import KernelRidgeClassifier
 from genre_fastai.prepare_data import clean_items, split_items
 from genre_fastai.synth import made_items
@@ -91,6 +93,34 @@ def test_save_load_in_a_process_without_fastai(single, fitted, tmp_path):
         assert done.returncode == 0, done.stderr
         assert np.allclose(json.loads(done.stdout), clf.predict_proba(test), atol=1e-6)
     assert sorted(p.name for p in folder.iterdir()) == ['README.md', 'config.json', 'model.safetensors']
+
+
+def test_a_body_at_several_sizes_is_stored_once(single, tmp_path):
+    body = load_body('test_resnet', 'random')
+    one, two = (GenreClassifier(encoder=[BodyEncoder(body, 'all', size) for size in sizes]).fit(single) for sizes in ((32,), (32, (32, 48))))
+    test = single[single.split == 'test']
+    assert np.allclose(GenreClassifier.load(two.save(tmp_path/'two')).predict_proba(test), two.predict_proba(test), atol=1e-6)
+    with safe_open(tmp_path/'two'/'model.safetensors', 'np') as stored, safe_open(one.save(tmp_path/'one')/'model.safetensors', 'np') as alone:
+        assert set(stored.keys()) == set(alone.keys())
+
+
+def test_presets_take_the_bodies_that_have_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv('GENRE_FASTAI_WEIGHTS', str(tmp_path))
+    monkeypatch.setitem(PRESETS, 'medium', PRESETS['medium'] | dict(bodies=['test_resnet'], sizes=(32, (32, 48))))
+    monkeypatch.setitem(PRESETS, 'best', PRESETS['best'] | dict(bodies=['test_vit', 'test_convnext', 'test_byobnet']))
+    with pytest.warns(UserWarning, match="'best' goes on with the body of 'medium'"), pytest.raises(WeightsError, match='test_resnet'):
+        preset_encoders('best')
+    def store(arch): save_file(load_body(arch, 'random').model.state_dict(), tmp_path/f'{arch}.safetensors')
+    store('test_resnet')
+    with pytest.warns(UserWarning, match="the body of 'medium': 3 of its 3 bodies have no weights here. .*test_vit"): found = preset_encoders('best')
+    assert [(e.body.weights.arch, e.size) for e in found] == [('test_resnet', 32), ('test_resnet', (32, 48))]
+    store('test_vit'), store('test_convnext')
+    with pytest.warns(UserWarning, match='goes on with 'test_vit', 'test_convnext': 1 of its 3 bodies'): found = preset_encoders('best')
+    assert [e.body.weights.arch for e in found] == ['test_vit', 'test_convnext'] and all(e.flip for e in found)
+    store('test_byobnet')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        assert len(preset_encoders('best')) == 3
 
 
 @pytest.mark.parametrize('place', [.05, .5, .99])
