@@ -115,7 +115,7 @@ def test_presets_take_the_bodies_that_have_weights(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="the body of 'medium': 3 of its 3 bodies have no weights here. .*test_vit"): found = preset_encoders('best')
     assert [(e.body.weights.arch, e.size) for e in found] == [('test_resnet', 32), ('test_resnet', (32, 48))]
     store('test_vit'), store('test_convnext')
-    with pytest.warns(UserWarning, match='goes on with 'test_vit', 'test_convnext': 1 of its 3 bodies'): found = preset_encoders('best')
+    with pytest.warns(UserWarning, match="goes on with 'test_vit', 'test_convnext': 1 of its 3 bodies"): found = preset_encoders('best')
     assert [e.body.weights.arch for e in found] == ['test_vit', 'test_convnext'] and all(e.flip for e in found)
     store('test_byobnet')
     with warnings.catch_warnings():
