@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ITEM_COLUMNS', 'SPLITS', 'ItemsError', 'make_items', 'some', 'nearest', 'check_items', 'genre_counts', 'genre_vocab',
-           'is_multilabel', 'genre_matrix', 'paths_by_genre', 'Report', 'atomic_path', 'save_items', 'restore_lists',
-           'load_items', 'load_report', 'stable_hash', 'rng_for', 'cache_folder', 'empty_cache', 'CacheError',
-           'DiskCache', 'environment', 'start_run', 'progress']
+           'is_multilabel', 'genre_matrix', 'item_groups', 'paths_by_genre', 'Report', 'atomic_path', 'save_items',
+           'restore_lists', 'load_items', 'load_report', 'stable_hash', 'rng_for', 'cache_folder', 'empty_cache',
+           'CacheError', 'DiskCache', 'environment', 'start_run', 'progress']
 
 # %% ../nbs/00_core.ipynb #d16270bc
 import contextlib, difflib, hashlib, json, os, platform, sqlite3, sys, tempfile, threading, time
@@ -110,7 +110,7 @@ def check_items(
         if every and empty.any(): fail(f'{column} is empty', empty, mend)
     return items
 
-# %% ../nbs/00_core.ipynb #39611c59
+# %% ../nbs/00_core.ipynb #968a6e14
 def genre_counts(
     items:pd.DataFrame, # Items
 )->pd.Series: # Number of items a genre, most frequent first, ties by name
@@ -142,6 +142,12 @@ def genre_matrix(
         for g in gs:
             if g in column: y[i, column[g]] = 1
     return y
+
+def item_groups(
+    items:pd.DataFrame, # Items
+)->np.ndarray: # (n,) names
+    "What must stay together, e.g. copies: the group of each item, or its own id where it has none"
+    return (items.group.where(items.group.notna(), items.item_id) if 'group' in items else items.item_id).to_numpy()
 
 def paths_by_genre(
     items:pd.DataFrame, # Items with pictures

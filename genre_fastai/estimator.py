@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #694771d6
+# %% ../nbs/72_estimator.ipynb #4ee824a8
 import contextlib, warnings
+from collections.abc import Mapping
+from numbers import Integral
 from types import SimpleNamespace
 
 import numpy as np, pandas as pd
@@ -18,8 +20,8 @@ from .baseline_knn import fit_baselines, genre_proba, genre_targets, score_model
 from .bodies import WeightsError, load_body
 from .bundle import (MADE_DATA, NetworkEncoder, Part, agreeing, is_blank, join_parts, load_bundle, model_card,
                                  predict_batch, row_fingerprints, save_bundle)
-from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
-                               some)
+from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel,
+                               item_groups, nearest, some)
 from .embed import BodyEncoder, embed_items, make_encoder
 from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
@@ -31,7 +33,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #8477abb2
+# %% ../nbs/72_estimator.ipynb #2da6a028
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from
     sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'),
     text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
@@ -174,6 +176,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         chosen = self._chosen(rows)
         valid = items[items.split.eq('valid').fillna(False)] if split else items[:0]
         for part in (rows, valid): self._check_rows(part, chosen)
+        if len(rows) > MAX_FIT_ROWS:
+            raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
+                             f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')
         vocab, multilabel = genre_vocab(rows), is_multilabel(pd.concat([rows, valid]))
         if len(vocab) < 2: raise ItemsError(f'only one genre to fit, {vocab}. Add items of another genre.')
         self._check_genres(items, vocab, multilabel)
@@ -195,9 +200,6 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
             what = ' nor '.join({'image': 'picture', 'text': 'text', 'meta': 'metadata'}[c] for c in chosen)
             raise ItemsError(f'{len(bare)} of {len(rows)} rows have {"neither" if len(chosen) > 1 else "no"} {what}: '
                              f'{some(bare)}. Drop them first, e.g. items[~items.item_id.isin([...])].')
-        if len(rows) > MAX_FIT_ROWS:
-            raise ItemsError(f'{len(rows):,} rows to fit; this preset takes up to {MAX_FIT_ROWS:,}. '
-                             f'Take a part: sample_items(items, {MAX_FIT_ROWS}), or use genre_learner.')
 
     def _check_genres(self, items, vocab, multilabel):
         unseen = {g: int(items.genres.map(lambda gs: g in gs).sum()) for g in set(genre_vocab(items)) - set(vocab)}
@@ -216,20 +218,20 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
                           'genres? If so, leave it out of meta_cols; see suspect_columns(items).', stacklevel=3)
 
     def _fit_part(self, reads, rows):
-        targets, groups = genre_targets(rows, list(self.classes_), self.multilabel_), self._groups(rows)
+        if reads == 'text': return self._fit_text(rows, self._sentence_encoder())
+        targets, groups = self._targets(rows), item_groups(rows)
         if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets, groups))
-        if reads == 'text':
-            ridge = TextRidge(self._sentence_encoder(), **PRESETS[self.preset]['text'])
-            return Part('text', [], ridge.fit(text_array(rows.text), targets, groups))
         encoders = self._picture_encoders()
         parts = [embed_items(rows, e) for e in encoders]
         blocks = [p.shape[1] for p in parts] if len(parts) > 1 else None
         ridge = KernelRidgeClassifier(blocks=blocks, **PRESETS[self.preset]['image'])
         return Part('image', encoders, ridge.fit(np.concatenate(parts, 1), targets, groups))
 
-    def _groups(self, rows):
-        "Rows that must be left out together: the groups of the split, where there are any"
-        return rows.group.to_numpy() if 'group' in rows and rows.group.notna().all() else None
+    def _fit_text(self, rows, encoder):
+        ridge = TextRidge(encoder, **PRESETS[self.preset]['text'])
+        return Part('text', [], ridge.fit(text_array(rows.text), self._targets(rows), item_groups(rows)))
+
+    def _targets(self, rows): return genre_targets(rows, list(self.classes_), self.multilabel_)
 
     def _known(self, part):
         "Columns of the genres that the part was fitted on"
@@ -260,8 +262,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if len(valid): probs = np.concatenate([probs, self._part_probs(valid)], 1)
         y, p = genre_matrix(seen, list(self.classes_)), probs[0]
         if len(self.parts_) > 1:
-            self.stack_ = ProbabilityStack(self.multilabel_).fit(probs, y)
-            p = self.stack_.predict_left_out(probs, y, self._groups(seen), seed=self.seed)
+            knows = [genre_matrix(rows[self._there(part.reads, rows)], list(self.classes_)).any(0)
+                     for part in self.parts_]
+            self.stack_ = ProbabilityStack(self.multilabel_).fit(probs, y, knows)
+            p = self.stack_.predict_left_out(probs, y, item_groups(seen), seed=self.seed, knows=knows)
         p = self._agreeing(p)
         self.left_out_ = pd.DataFrame(p[:len(rows)], index=rows.item_id)
         self.thresholds_ = tune_thresholds(y, p) if self.multilabel_ else None
@@ -314,7 +318,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     )->list: # One list of genres a row; for `image=`, `text=` or `meta=`, one list
         "Genres, likeliest first; a row with nothing over its threshold gets its top genre"
         check_is_fitted(self, 'classes_')
-        if top is not None and top < 1: raise ValueError(f'top is {top}; give a number of genres, 1 or more.')
+        if top is not None and (not isinstance(top, Integral) or top < 1):
+            raise ValueError(f'top is {top!r}; give a number of genres, 1 or more.')
         if (items is None) == (image is None and text is None and meta is None):
             raise ValueError('give items, or one item as image=..., text=..., meta={...}, or any of them')
         p = self.predict_proba(items) if items is not None else self._predict_one(image, text, meta)
@@ -330,6 +335,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         for part, what, given in (('image', 'images', image), ('text', 'texts', text), ('meta', 'metadata', meta)):
             if given is not None and part not in {p.reads for p in self.parts_}:
                 raise ValueError(f'this model was not fitted on {what}. Leave {part}= away.')
+        if meta is not None and not isinstance(meta, Mapping):
+            raise ValueError(f'meta is of type {type(meta).__name__}. Give a dictionary: column to cell.')
         meta = None if meta is None else dict(meta)
         if meta is not None and (unknown := sorted(set(meta) - set(self.meta_), key=str)):
             raise ValueError(f'meta: no column {some(unknown)}.{nearest(unknown[0], self.meta_)} '
@@ -465,9 +472,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         rows = own[own.split.eq('train') & own.text.notna()]
         if not len(rows): return self._by_split(own, lambda rows: np.tile(self._shares(items), (len(rows), 1)))
         encoder = next(part for part in self.parts_ if part.reads == 'text').model.encoder
-        ridge = TextRidge(encoder).fit(text_array(rows.text),
-                                       genre_targets(rows, list(self.classes_), self.multilabel_))
-        return self._by_split(own, lambda rows: self._alone(Part('text', [], ridge), rows))
+        part = self._fit_text(rows, encoder)
+        return self._by_split(own, lambda rows: self._alone(part, rows))
 
     def _shares(self, items):
         "How frequent each genre is in train"

@@ -6,7 +6,7 @@
 __all__ = ['made_metadata', 'metadata_columns', 'has_metadata', 'NumberColumn', 'NameColumn', 'MetadataTable', 'MetadataRidge',
            'suspect_columns']
 
-# %% ../nbs/35_metadata.ipynb #0959693b
+# %% ../nbs/35_metadata.ipynb #58c7dd54
 import re
 from collections import Counter
 from datetime import date
@@ -24,7 +24,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.preprocessing import SplineTransformer, normalize
 from sklearn.utils.validation import check_is_fitted
 
-from .core import ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, nearest, rng_for, some
+from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, item_groups, nearest,
+                               rng_for, some)
 from .kernel_ridge import KernelRidgeClassifier, repeated_groups
 from .merge import years_in
 from .sources import _as_text, _is_literal, _literal, _names_in, guess_separator, is_genre, parse_genres
@@ -280,7 +281,7 @@ class MetadataRidge(KernelRidgeClassifier):
         check_is_fitted(self, 'coef_')
         return self.prior_ + self.table_.transform(frame) @ self.coef_
 
-# %% ../nbs/35_metadata.ipynb #9ce3e34a
+# %% ../nbs/35_metadata.ipynb #f4df1d8c
 def _readings(cells):
     "(n, d) numbers of a column, one array each way to read it: few whole numbers that come back are also names"
     try: column = _fitted_column([_plain(cell) for cell in cells])
@@ -305,8 +306,7 @@ def suspect_columns(
         raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
     y, vocab, rows = genre_matrix(items), genre_vocab(items), []
     kept = [j for j in range(len(vocab)) if min_count <= y[:, j].sum() <= len(y) - min_count]
-    own = items.group.where(items.group.notna(), items.item_id) if 'group' in items else items.item_id
-    groups = pd.factorize(own)[0]
+    groups = pd.factorize(item_groups(items))[0]
     n_folds = min(5, groups.max() + 1)
     for name in _checked(items[columns]) if kept and len(items) >= 10 and n_folds > 1 else ():
         ridge, folds = Ridge(alpha=.1, solver='sparse_cg'), GroupKFold(n_folds, shuffle=True, random_state=0)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import some
 
-# %% ../nbs/36_stack.ipynb #f1522a60
+# %% ../nbs/36_stack.ipynb #9d54186c
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -63,13 +63,14 @@ class ProbabilityStack(BaseEstimator):
     def fit(self,
         probs, # (n_models, n, n_genres) left-out probabilities; NaN in the rows that a model cannot read
         y, # (n, n_genres) 0/1
+        knows=None, # (n_models, n_genres) bool: genres that each model was fitted on; None: those of the rows it reads
     ):
         "Learn weights and offsets for every set of models"
         probs, y = _checked(probs), np.asarray(y, float)
         if probs.shape[1:] != y.shape:
             raise ValueError(f'{probs.shape[1:]} rows and genres in probs, {y.shape} in y. Pass the same rows.')
         self.prior_, self.reads_ = y.mean(0), ~np.isnan(probs).any(2)
-        self.knows_ = np.array([y[reads].any(0) for reads in self.reads_])     # genres that a model has met
+        self.knows_ = np.array([y[reads].any(0) for reads in self.reads_]) if knows is None else np.asarray(knows, bool)
         evidence = self._evidence(probs)
         self.sets_ = [set_ for k in range(1, len(probs) + 1) for set_ in combinations(range(len(probs)), k)]
         self.weights_ = np.zeros((len(self.sets_), len(probs), y.shape[1]))
@@ -122,15 +123,16 @@ class ProbabilityStack(BaseEstimator):
         groups=None, # (n,) rows of one group stay together; None: each alone
         k:int=5, # Parts, each predicted by weights that were learned on the others
         seed:int=0, # Deals the rows to the parts
+        knows=None, # As in `fit`
     )->np.ndarray: # (n, n_genres)
         "Probabilities of the fitted rows by weights that have not seen them, for thresholds"
         probs, y = _checked(probs), np.asarray(y, float)
         groups = (np.arange(len(y)) if groups is None
                   else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1])
         p, k = np.zeros_like(y), min(k, len(np.unique(groups)))
-        if k < 2: return clone(self).fit(probs, y).predict_proba(probs)
+        if k < 2: return clone(self).fit(probs, y, knows).predict_proba(probs)
         for fit, held in GroupKFold(k, shuffle=True, random_state=seed).split(y, groups=groups):
-            p[held] = clone(self).fit(probs[:, fit], y[fit]).predict_proba(probs[:, held])
+            p[held] = clone(self).fit(probs[:, fit], y[fit], knows).predict_proba(probs[:, held])
         return p
 
 def check_readable_rows(

@@ -342,6 +342,8 @@ def test_left_out_predictions_go_by_id(both, fitted):
     assert np.array_equal(fitted.predict_left_out(train.iloc[order]), fitted.predict_left_out(train)[order])
     with pytest.raises(ValueError, match='rows were not fitted'): fitted.predict_left_out(test_rows(both))
     with pytest.raises(ValueError, match='top is 0'): fitted.predict(train.head(2), top=0)
+    with pytest.raises(ValueError, match='top is 1.5'): fitted.predict(train.head(2), top=1.5)
+    with pytest.raises(ValueError, match='meta'): fitted.predict(text='a film', meta='x')
 
 
 def test_no_child_is_likelier_than_its_parent(several, tmp_path):
@@ -355,3 +357,38 @@ def test_no_child_is_likelier_than_its_parent(several, tmp_path):
     for p in (clf.predict_proba(rows), GenreClassifier.load(clf.save(tmp_path/'m')).predict_proba(rows)):
         assert (p[:, children].max(1) <= p[:, parent] + 1e-9).all()
     assert all('Fiction' in genres for genres in clf.predict(rows) if any(g.startswith('Fiction > ') for g in genres))
+
+
+def test_a_genre_that_a_part_never_met_stays_unknown_to_it_whatever_valid_rows_hold(tmp_path):
+    items, _ = clean_items(made_items(tmp_path/'w', n=240, n_genres=3, seed=5), needs='image')
+    items = split_items(items, valid=.2, test=.2, seed=0)
+    last = genre_vocab(items)[-1]
+    of_last = items.genres.map(lambda gs: last in gs)
+    blind = items.assign(image=items.image.where(~of_last | (items.split == 'test'), None))
+    one = blind.copy()
+    row = items.index[of_last & (items.split == 'valid')][0]
+    one.loc[row, 'image'] = items.image[row]
+    test = items[items.split == 'test'].assign(text=None, split=None)
+    p = [GenreClassifier(encoder='colours', text_encoder='words').fit(given).predict_proba(test)[:, -1] for given in (blind, one)]
+    assert p[0].mean() > .15 and np.allclose(*p, atol=.05)
+
+
+def test_rows_without_a_group_stand_alone_and_the_others_keep_theirs(tmp_path):
+    items, _ = clean_items(made_items(tmp_path/'w', n=120, n_genres=3, multilabel=True, seed=5), needs='text')
+    twice = pd.concat([items.assign(group=items.item_id), items.assign(item_id=items.item_id + ' again', group=items.item_id)], ignore_index=True)
+    def left_out(rows):
+        clf = GenreClassifier(reads='text', text_encoder='words').fit(rows)
+        return genre_scores(genre_matrix(rows), clf.predict_left_out(rows), True)['map']
+    honest, nearly = left_out(twice), left_out(twice.assign(group=twice.group.where(twice.index > 0, None)))
+    alone = left_out(twice.assign(group=twice.item_id))
+    assert abs(nearly - honest) < .03 and alone > honest + .1
+
+
+def test_the_limit_is_of_rows_to_fit(tmp_path, monkeypatch):
+    items, _ = clean_items(made_items(tmp_path/'w', n=120, n_genres=3, seed=5), needs='text')
+    items = split_items(items, valid=.5, test=.2, seed=0)
+    n = int(items.split.eq('train').sum())
+    monkeypatch.setattr('genre_fastai.estimator.MAX_FIT_ROWS', n)
+    assert n < items.split.eq('valid').sum() and GenreClassifier(reads='text', text_encoder='words').fit(items)
+    monkeypatch.setattr('genre_fastai.estimator.MAX_FIT_ROWS', n - 1)
+    with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'): GenreClassifier(reads='text', text_encoder='words').fit(items)
