@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import some
 
-# %% ../nbs/36_stack.ipynb #9d54186c
+# %% ../nbs/36_stack.ipynb #b9456d65
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -88,7 +88,7 @@ class ProbabilityStack(BaseEstimator):
         models, rows = list(set_), self.reads_[list(set_)].all(0)
         trusted = tuple(m for m in set_ if self.reads_[m].sum() >= self.min_rows)
         if rows.sum() >= self.min_rows:
-            met = y[rows].any(0)                        # of other genres nothing is learned here
+            met = y[rows].any(0) & self.knows_[models].any(0)      # of other genres nothing is learned here
             of_met = evidence[np.ix_(models, rows, met)], y[np.ix_(rows, met)]
             weights, self.offsets_[k, met] = _fit_weights(*of_met, self.multilabel, self.shrinkage)
             self.weights_[k][np.ix_(models, met)] = weights
