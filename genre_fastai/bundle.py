@@ -7,9 +7,8 @@ __all__ = ['FORMAT', 'MADE_DATA', 'NetworkEncoder', 'TextNetwork', 'Probabilitie
            'encoder_from_state', 'model_state', 'model_from_state', 'Part', 'save_bundle', 'Bundle', 'row_fingerprints',
            'model_card', 'load_bundle', 'join_parts', 'agreeing', 'predict_batch', 'is_blank']
 
-# %% ../nbs/48_bundle.ipynb #600e3e4a
+# %% ../nbs/48_bundle.ipynb #f238ce8d
 import hashlib, json, os, shutil, threading
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np, pandas as pd, torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from . import __version__
 from .baseline_knn import genre_proba
 from .bodies import Body, Weights, body_network
 from .core import environment, nearest, some, stable_hash
@@ -272,7 +272,7 @@ class Part(NamedTuple):
     encoders:list # Of pictures, whose vectors are joined, in order; empty for texts and metadata
     model:object # To probabilities of genres, from vectors, texts or columns of metadata
 
-# %% ../nbs/48_bundle.ipynb #0ef851b2
+# %% ../nbs/48_bundle.ipynb #447a5066
 FORMAT = 4 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
@@ -331,12 +331,13 @@ def save_bundle(
     beside.mkdir(parents=True)
     try:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside/'model.safetensors')
-        config = {'format': FORMAT, 'genre_fastai': version('genre_fastai'), 'vocab': list(vocab), 'parts': states,
+        config = {'format': FORMAT, 'genre_fastai': __version__, 'vocab': list(vocab), 'parts': states,
                   'stack': joined, 'thresholds': None if thresholds is None else np.asarray(thresholds).tolist(),
                   'trained_on': facts or {},
                   'environment': environment(), 'sha256': {'model.safetensors': _digest(beside/'model.safetensors')}}
         (beside/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding='utf-8')
         (beside/'README.md').write_text(card, encoding='utf-8')
+        shutil.copymode(beside/'README.md', beside/'model.safetensors') # which safetensors lets only its owner read
         if folder.exists(): shutil.rmtree(folder)
         os.replace(beside, folder)
     except (OSError, SafetensorError) as e:
@@ -425,7 +426,7 @@ def load_bundle(
     "Read a bundle; a `BundleError` where it is damaged, foreign or too new"
     return Bundle(folder)
 
-# %% ../nbs/48_bundle.ipynb #013ab705
+# %% ../nbs/48_bundle.ipynb #0470a51a
 _WORDS = {'image': ('pictures', 'images=[...]'), 'text': ('texts', 'texts=[...]'), 'meta': ('metadata', 'meta=[{...}]')}
 
 def join_parts(
@@ -502,7 +503,7 @@ def _check_columns(part, meta):
         if close := nearest(name, [k for k in known if k not in meta]):
             raise ValueError(f'meta: no column {name!r} was fitted.{close} This bundle reads {some(known)}.')
     if not set(known) & set(meta):
-        raise ValueError(f'meta has the columns {some(list(meta))}; this bundle reads {some(known)}.')
+        raise ValueError(f'meta has {some(list(meta)) or "no columns"}; this bundle reads {some(known)}.')
 
 def _readable(part, inputs):
     "Rows that hold something that the part can read, and this"

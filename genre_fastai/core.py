@@ -8,7 +8,7 @@ __all__ = ['ITEM_COLUMNS', 'SPLITS', 'ItemsError', 'make_items', 'some', 'neares
            'restore_lists', 'load_items', 'load_report', 'stable_hash', 'rng_for', 'cache_folder', 'empty_cache',
            'CacheError', 'DiskCache', 'environment', 'start_run', 'progress']
 
-# %% ../nbs/00_core.ipynb #d16270bc
+# %% ../nbs/00_core.ipynb #275c37ba
 import contextlib, difflib, hashlib, json, os, platform, sqlite3, sys, tempfile, threading, time
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,8 @@ from unittest import mock
 import numpy as np, pandas as pd
 from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
+
+from . import __version__
 
 # %% ../nbs/00_core.ipynb #463a0bec
 ITEM_COLUMNS = ['item_id', 'image', 'text', 'genres', 'split']
@@ -73,7 +75,7 @@ def nearest(
     close = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
     return f' Did you mean {lower[close[0]]!r}?' if close else ''
 
-# %% ../nbs/00_core.ipynb #df195726
+# %% ../nbs/00_core.ipynb #d7e697b7
 def check_items(
     items:pd.DataFrame, # The table to check
     needs=(), # Columns that must hold a value in at least one row: 'image', 'text', 'genres', 'split'
@@ -104,7 +106,7 @@ def check_items(
         if bad.any(): fail(what, bad, mend)
     for column in ([needs] if isinstance(needs, str) else needs):
         empty = items.genres.map(len).eq(0) if column == 'genres' else items[column].isna()
-        mend = 'split_items sets it.' if column == 'split' else 'clean_items drops such rows.'
+        mend = 'split_items sets it.' if column == 'split' else f'clean_items(items, needs={column!r}) drops such rows.'
         if empty.all(): raise ItemsError(f'column {column!r} is empty in all {len(items)} rows. ' + (
             'Set it first: items = split_items(items).' if column == 'split' else 'Check how the items were read.'))
         if every and empty.any(): fail(f'{column} is empty', empty, mend)
@@ -371,15 +373,15 @@ class DiskCache:
     def __len__(self):
         with self._connection() as connection: return connection.execute('SELECT count(*) FROM entries').fetchone()[0]
 
-# %% ../nbs/00_core.ipynb #19450856
+# %% ../nbs/00_core.ipynb #45e035b8
 def environment()->dict: # Names and versions that a result depends on
     "Machine, Python and package versions, for the record of a run"
-    packages = ['fastai', 'torch', 'timm', 'transformers', 'scikit-learn', 'pandas', 'numpy', 'Pillow', 'genre_fastai']
+    packages = ['fastai', 'torch', 'timm', 'transformers', 'scikit-learn', 'pandas', 'numpy', 'Pillow']
     versions = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError): versions[name] = metadata.version(name)
     machine = f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores'
-    return {'machine': machine, 'python': platform.python_version(), **versions}
+    return {'machine': machine, 'python': platform.python_version(), **versions, 'genre_fastai': __version__}
 
 def start_run(
     folder, # Where the run's files go
@@ -392,7 +394,7 @@ def start_run(
     if record.exists() and not overwrite:
         started = json.loads(record.read_text())['started']
         raise FileExistsError(f'{str(folder)!r} already holds a run of {started}. '
-                              'Name another folder, or pass overwrite=True.')
+                              'Name another folder, or replace it: overwrite=True (of a script: --overwrite).')
     facts = {'started': time.strftime('%Y-%m-%d %H:%M:%S'), **facts, 'environment': environment()}
     with atomic_path(record) as temporary: temporary.write_text(json.dumps(facts, indent=2, default=str))
     return folder

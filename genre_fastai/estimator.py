@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MAX_FIT_ROWS', 'preset_encoders', 'GenreClassifier']
 
-# %% ../nbs/72_estimator.ipynb #4ee824a8
+# %% ../nbs/72_estimator.ipynb #c2990579
 import contextlib, warnings
 from collections.abc import Mapping
 from numbers import Integral
@@ -25,7 +25,7 @@ from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vo
 from .embed import BodyEncoder, embed_items, make_encoder
 from .embed_texts import SentenceEncoder
 from .kernel_ridge import KernelRidgeClassifier
-from .metadata import MetadataRidge, MetadataTable, has_metadata, metadata_columns, suspect_columns
+from .metadata import MetadataRidge, MetadataTable, metadata_columns, suspect_columns
 from .metrics import (bootstrap_interval, chance_probabilities, format_scores, genre_report, genre_scores,
                                   pick_genres, score_table, tune_thresholds)
 from .stack import ProbabilityStack
@@ -33,7 +33,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #2da6a028
+# %% ../nbs/72_estimator.ipynb #0fa231af
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from
     sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'),
     text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
@@ -116,7 +116,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         return [v.strip() if keep else '' for v, keep in zip(items[column], there)]
 
     def _meta_columns(self, items, rows):
-        "The columns of metadata that help on the rows to fit; a warning names those that cannot"
+        "The columns of metadata that help on the rows to fit; a warning names those that cannot; sets `meta_table_`"
         every = isinstance(self.meta_cols, str) and self.meta_cols == 'all'
         named = [self.meta_cols] if isinstance(self.meta_cols, str) else self.meta_cols or []
         asked = dict.fromkeys(metadata_columns(items) if every else named)
@@ -127,20 +127,23 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if own := [c for c in asked if c in ITEM_COLUMNS]:
             raise ItemsError(f'column {some(own)} is no metadata: it has a part of its own, or holds the answer. '
                              'Leave it out of meta_cols.')
+        self.meta_table_ = None
         if not asked: return []
         try: table = MetadataTable().fit(rows[asked])
         except ItemsError:
             if every: return []
             raise
-        if table.left_out_ and not every:
+        self.meta_table_ = table
+        if table.left_out_:
             why = '; '.join(f'{name!r}: {reason}' for name, reason in table.left_out_.items())
             warnings.warn(f'metadata left aside: {why}.', stacklevel=3)
         return list(table.columns_)
 
     def _there(self, reads, items):
         "Rows that hold something to read: (n,) bool"
-        return (has_metadata(items.reindex(columns=self.meta_)) if reads == 'meta'
-                else items[reads].notna().to_numpy(bool))
+        if reads != 'meta': return items[reads].notna().to_numpy(bool)
+        if self.meta_table_ is None: return np.zeros(len(items), bool)
+        return self.meta_table_.readable(items.reindex(columns=self.meta_))
 
     def _chosen(self, rows):
         "What to read: what any row has"
@@ -209,7 +212,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
                              'Give each one genre: to_single_label(items), or split again.')
         if unseen:
             raise ItemsError(f'{len(unseen)} genres are in other rows but not in train: {some(sorted(unseen))}. '
-                             'Merge or drop them first, e.g. merge_genres(items, min_count=5), then split_items.')
+                             'Take them out of those rows (a row with no genre left goes), or merge rare genres and '
+                             'split anew: clean_items(items, min_count=5), then split_items.')
 
     def _warn_of_leaks(self, rows):
         found = suspect_columns(rows, self.meta_)
@@ -290,8 +294,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
 
     def _proba(self, items):
         probs = self._part_probs(items)
-        first = self.parts_[0].reads
-        if np.isnan(probs).any(2).all() and first != 'meta': check_items(items, needs=first)
+        if len(bare := items.item_id[np.isnan(probs).any(2).all(0)]):
+            raise ItemsError(f'{len(bare)} of {len(items)} rows hold nothing that this model reads: {some(bare)}. '
+                             'Leave them out.')
         return self._agreeing(join_parts([(slice(None), p) for p in probs], len(items), self.stack_))
 
     def _agreeing(self, p): return agreeing(p, list(self.classes_), self.multilabel_)
@@ -303,6 +308,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         items = self._joined(check_items(items))
         reads = [part.reads for part in self.parts_]
+        if absent := [c for c in self.meta_ if c not in items]:
+            warnings.warn(f'{len(absent)} of {len(self.meta_)} columns of metadata are not in the table, and are not read: '
+                          f'{some(absent)}.{nearest(absent[0], items.columns)}', stacklevel=2)
         if len(reads) == 1 and reads != ['meta']: check_items(items, needs=reads, every=True)
         if self.bundle_ is None: return self._proba(items)
         given = [items[c].where(items[c].notna(), None) if c in reads else None for c in ('image', 'text')]
@@ -349,6 +357,9 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "The rows to judge on: test rows where there is a split, else all; rows that were fitted are an error"
         check_is_fitted(self, 'classes_')
         rows = items[items.split == 'test'] if items.split.notna().any() else items
+        if len(items) and not len(rows):
+            raise ItemsError("no row has split 'test'. Give the whole table, or rows without a split: "
+                             'items.assign(split=None).')
         check_items(rows, needs='genres', every=True)
         seen = [i for i, marks in zip(rows.item_id, row_fingerprints(rows)) if marks & self.seen_]
         if seen and not allow_seen:
@@ -511,6 +522,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self = cls(facts['preset'], facts['seed'], text_cols=facts.get('text_cols'), meta_cols=facts.get('meta_cols'))
         self.bundle_, self.parts_, self.stack_ = bundle, bundle.parts, bundle.stack
         self.classes_, self.meta_ = np.array(bundle.vocab), facts.get('meta_cols') or []
+        self.meta_table_ = next((part.model.table_ for part in bundle.parts if part.reads == 'meta'), None)
         self.prior_ = np.array(facts.get('shares', []))
         self.thresholds_, self.multilabel_ = bundle.thresholds, bundle.parts[0].model.multilabel_
         self.n_fit_, self.data_, self.scores_, self.seen_ = (

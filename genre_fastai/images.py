@@ -41,7 +41,7 @@ class ImageError(ValueError):
     def __str__(self):
         return f"{self.name}: {self.reason}{f' ({self.detail})' if self.detail else ''}. {PROBLEMS[self.reason]}"
 
-# %% ../nbs/04_images.ipynb #aaa7a34e
+# %% ../nbs/04_images.ipynb #202010c8
 FORMATS = ['JPEG', 'PNG', 'WEBP', 'GIF', 'AVIF', 'BMP', 'TIFF', 'JPEG2000']
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'RIFF', b'BM', b'II*\0', b'MM\0*', b'\0\0\0\x0cjP')
 
@@ -52,6 +52,9 @@ def _binary(source):
         yield io.BytesIO(source), f'picture of {len(source):,} bytes'
         return
     if source is None or source is pd.NA or source != source: raise ImageError('no picture', 'item')
+    if not isinstance(source, (str, os.PathLike)):
+        raise ImageError('no picture', str(source)[:80],
+                         f'of type {type(source).__name__}; give a path, bytes or a PIL picture')
     path, name = Path(source), str(source)
     try:
         if not stat.S_ISREG(path.stat().st_mode):

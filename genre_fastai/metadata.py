@@ -6,8 +6,8 @@
 __all__ = ['made_metadata', 'metadata_columns', 'has_metadata', 'NumberColumn', 'NameColumn', 'MetadataTable', 'MetadataRidge',
            'suspect_columns']
 
-# %% ../nbs/35_metadata.ipynb #58c7dd54
-import re
+# %% ../nbs/35_metadata.ipynb #851b5b29
+import re, warnings
 from collections import Counter
 from datetime import date
 from decimal import Decimal
@@ -105,7 +105,7 @@ def has_metadata(
     def filled(cell): return not isinstance(_plain(cell), (_Unread, type(None)))
     return frame.astype(object).map(filled).any(axis=1).to_numpy(bool)
 
-# %% ../nbs/35_metadata.ipynb #c6b1b1db
+# %% ../nbs/35_metadata.ipynb #60fe2cca
 _UNIT = re.compile(r'^[$€£]\s*|\s*(?:%|min\.?|mins|minutes?|pages?|pp?\.|usd|eur|gbp|dollars?|euros?|pounds?)$',
                    re.I)
 _THOUSANDS = re.compile(r'(?<=\d),(?=\d{3}(?!\d))')
@@ -127,6 +127,8 @@ class NumberColumn:
         found = pd.to_numeric(pd.Series(bare, dtype=object), errors='coerce').to_numpy(float)
         return np.where(abs(found) < 1e100, found, np.nan)
 
+    def reads(self, cells): return np.isfinite(self.numbers(cells)) # (n,) bool: cells that hold a number or year
+
     def fit(self,
         cells, # (n,) numbers, texts or dates, of which two differ
     ):
@@ -144,7 +146,7 @@ class NumberColumn:
                                    handle_missing='zeros', sparse_output=True).fit(self.knots[:, None])
         return normalize(spline.transform(self.numbers(cells)[:, None])).astype(np.float32)
 
-# %% ../nbs/35_metadata.ipynb #8f322a40
+# %% ../nbs/35_metadata.ipynb #5db4ca58
 def _last_first(cut, single):
     "Are the cells that were cut at a comma (lists of parts) people with the last name first? `single`: the other cells"
     pairs = [parts for parts in cut if len(parts) == 2]
@@ -176,6 +178,8 @@ class NameColumn:
             return list(dict.fromkeys(' '.join(part.split()).casefold() for part in parts if is_genre(part)))
         return [names(_plain(cell)) for cell in cells]
 
+    def reads(self, cells): return np.array([len(names) > 0 for names in self.names(cells)], bool) # (n,): with a name
+
     def fit(self,
         cells, # (n,) as for `names`
     ):
@@ -187,7 +191,7 @@ class NameColumn:
     ): # (n, n_names) csr float32, rows of length 1, or 0 where there is no known name
         return self.counter.transform(self.names(cells))
 
-# %% ../nbs/35_metadata.ipynb #aab50faa
+# %% ../nbs/35_metadata.ipynb #253cdd00
 def _fitted_column(cells):
     "The column for these plain cells; an `ItemsError` that says why there is none"
     there = [cell for cell in cells if cell is not None]
@@ -243,8 +247,18 @@ class MetadataTable(TransformerMixin, BaseEstimator):
     def readable(self,
         frame:pd.DataFrame, # As for `transform`
     )->np.ndarray: # (n,) bool
-        "Rows with a filled cell in any of the columns that are used"
-        return has_metadata(_checked(frame, self.columns_))
+        "Rows in which any of the columns that are used holds what it can read"
+        used = _checked(frame, self.columns_)
+        self._warn_of_unread(used)
+        return np.any([np.zeros(len(used), bool), *(self.columns_[name].reads(used[name]) for name in used)], axis=0)
+
+    def _warn_of_unread(self, used):
+        for name in used:
+            column, filled = self.columns_[name], used[name][has_metadata(used[[name]])]
+            if len(filled) and not column.reads(filled).any():
+                what = 'names' if isinstance(column, NameColumn) else 'years' if column.years else 'numbers'
+                warnings.warn(f'column {name!r} holds {what} in the fitted rows; none of the {len(filled)} filled '
+                              f'cells here can be read as such: {some(filled.map(str).to_list())}.', stacklevel=3)
 
     def describe(self)->pd.DataFrame: # A row a column: taken as, n (knots or names), unread (filled cells), why
         "What each column was taken as, and why others were left out"

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import some
 
-# %% ../nbs/36_stack.ipynb #b9456d65
+# %% ../nbs/36_stack.ipynb #a264fb92
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -140,6 +140,7 @@ def check_readable_rows(
 ):
     "Raise a `ValueError` that names the rows that hold nothing"
     silent = np.flatnonzero(~np.asarray(readable, bool)).tolist()
+    if len(readable) == 1 and silent: raise ValueError('nothing that this model reads was given. Give a filled input.')
     if silent:
         raise ValueError(f'{len(silent)} of {len(readable)} rows hold nothing that this model reads: {some(silent)}. '
                          'Leave them out.')

@@ -7,6 +7,8 @@ from genre_fastai.bundle import BundleError, load_bundle, predict_batch
 from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.embed_texts import SentenceEncoder
 from genre_fastai.estimator import GenreClassifier
+from genre_fastai.images import ImageError
+from genre_fastai.metadata import made_metadata
 from genre_fastai.metrics import genre_scores
 from genre_fastai.prepare_data import clean_items, split_items
 from genre_fastai.synth import made_items
@@ -83,7 +85,7 @@ def test_what_is_missing_is_left_to_the_other_part(both, fitted):
     assert np.allclose(p[:2], text[:2], atol=1e-6) and np.allclose(p[2:4], image[:2], atol=1e-6)
     assert not np.allclose(p[4:], image[2:], atol=1e-3) and np.allclose(p.sum(1), 1, atol=1e-5)
     rows.loc[rows.index[0], 'text'] = None
-    with pytest.raises(ValueError, match='1 of 6 rows hold nothing that this model reads: 0'): fitted.predict_proba(rows)
+    with pytest.raises(ValueError, match=f'1 of 6 rows hold nothing that this model reads: .*{rows.item_id.iloc[0]}'): fitted.predict_proba(rows)
 
 
 def test_rows_may_lack_either_in_fit(both):
@@ -233,7 +235,6 @@ def test_a_missing_encoder_says_how_to_go_on(texts, monkeypatch):
 
 
 def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
-    from genre_fastai.metadata import made_metadata
     films = made_metadata(world(tmp_path/'films', multilabel=True))
     films.loc[films.index[::7], 'image'] = None
     poisoned, folders = films.copy(), []
@@ -250,7 +251,6 @@ def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
 
 
 def test_metadata_is_read_saved_and_named(both, tmp_path):
-    from genre_fastai.metadata import made_metadata
     films = made_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols='all').fit(films)
     assert [p.reads for p in clf.parts_] == ['image', 'text', 'meta'] and 'title' in clf.meta_ and 'true_genres' not in clf.meta_
@@ -271,6 +271,9 @@ def test_metadata_is_read_saved_and_named(both, tmp_path):
     with pytest.warns(UserWarning, match="column 'shelf' alone says"):
         GenreClassifier(reads='meta', meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
     with pytest.raises(ValueError, match='hold nothing that this model reads'): alone.predict_proba(rows[3:6])
+    with pytest.warns(UserWarning, match="1 of 2 columns of metadata are not in the table, and are not read: 'director'. Did you mean 'Director'"):
+        alone.predict_proba(known.head(3).rename(columns={'director': 'Director'}))
+    with pytest.raises(ItemsError, match="no row has split 'test'"): alone.score(known[known.split == 'train'])
     frame = rows.assign(image=None, text=None)
     assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.meta_][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
 
@@ -392,3 +395,18 @@ def test_the_limit_is_of_rows_to_fit(tmp_path, monkeypatch):
     assert n < items.split.eq('valid').sum() and GenreClassifier(reads='text', text_encoder='words').fit(items)
     monkeypatch.setattr('genre_fastai.estimator.MAX_FIT_ROWS', n - 1)
     with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'): GenreClassifier(reads='text', text_encoder='words').fit(items)
+
+
+def test_metadata_that_cannot_be_read_is_named(both, tmp_path):
+    films = made_metadata(both)
+    clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'director']).fit(films)
+    with pytest.warns(UserWarning, match="'runtime' holds numbers .* none of the 1 filled .*'long'"), pytest.raises(ValueError, match='nothing that this model reads was given'):
+        clf.predict(meta={'runtime': 'long'})
+    with pytest.raises(ValueError, match='meta has no columns; this bundle reads'): clf.predict(meta={})
+    with pytest.raises(ValueError, match='nothing that this model reads was given'): clf.predict(meta={'director': None})
+    with pytest.raises(ImageError, match='of type int; give a path'): clf.predict(image=5)
+    with pytest.warns(UserWarning, match="metadata left aside: 'item_no': every value is its own"):
+        every = GenreClassifier(**WORDS, meta_cols='all').fit(films.assign(item_no=[f'no {i}' for i in range(len(films))]))
+    assert 'item_no' not in every.meta_
+    folder = clf.save(tmp_path/'m')
+    assert len({(folder/name).stat().st_mode for name in ('README.md', 'config.json', 'model.safetensors')}) == 1

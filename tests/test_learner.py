@@ -36,7 +36,7 @@ def test_test_rows_never_reach_the_learner(single):
 def test_without_split_or_picture_the_next_step_is_named(single):
     with pytest.raises(ItemsError, match='split_items'): cover_block(single, size=64).dataloaders(single.assign(split=None))
     rows = single.assign(image=[None, *single.image[1:]], split=['train', *single.split[1:]])
-    with pytest.raises(ItemsError, match='clean_items drops such rows'): cover_block(rows, size=64).dataloaders(rows)
+    with pytest.raises(ItemsError, match='clean_items.* drops such rows'): cover_block(rows, size=64).dataloaders(rows)
 
 
 def test_a_genre_that_train_lacks_is_named(single):
