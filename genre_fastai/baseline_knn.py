@@ -6,7 +6,7 @@
 __all__ = ['RandomScores', 'RareSafeFolds', 'baseline_models', 'genre_targets', 'genre_proba', 'fit_baselines', 'score_models',
            'out_of_fold']
 
-# %% ../nbs/30_baseline_knn.ipynb #e560a231
+# %% ../nbs/30_baseline_knn.ipynb #4dead7a1
 import numpy as np, pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -20,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
 
-from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, progress
+from .core import (ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, progress,
+                               some)
 from .embed import embed_items, make_encoder
 from .metrics import format_scores, score_table, tune_thresholds
 
@@ -99,7 +100,7 @@ def genre_proba(
     full[:, [vocab.index(c) for c in model.classes_]] = p
     return full
 
-# %% ../nbs/30_baseline_knn.ipynb #134cc6f0
+# %% ../nbs/30_baseline_knn.ipynb #c01837cc
 def fit_baselines(
     items:pd.DataFrame, # Items with pictures, genres and a split
     encoders=('pixels', 'colours'), # What the vectors are made by; KNN on pixels is a baseline of its own
@@ -134,15 +135,19 @@ def fit_baselines(
 def score_models(
     items:pd.DataFrame, # The items that the models were fitted on, with their split
     probabilities:dict, # Name -> {'valid': ..., 'test': ...}, as `fit_baselines` gives
+    thresholds:dict=None, # Name -> (n_genres,), of models that bring their own; those of the others are tuned
     **kwargs # For `score_table`
 )->pd.DataFrame: # One row a model, with 95 % intervals
     "Score on the test rows; thresholds of multi-label models come from their valid rows"
-    vocab, multilabel = genre_vocab(items), is_multilabel(items)
+    vocab, multilabel, own = genre_vocab(items), is_multilabel(items), thresholds or {}
+    if unknown := [name for name in own if name not in probabilities]:
+        raise ValueError(f'thresholds are of {some(unknown)}, a model without probabilities.'
+                         f'{nearest(unknown[0], probabilities)} There are {list(probabilities)}.')
     y = {s: genre_matrix(items[items.split == s], vocab) for s in ('valid', 'test')}
     thresholds = None
     if multilabel:
-        thresholds = {name: tune_thresholds(y['valid'], p['valid'])
-                      for name, p in probabilities.items() if 'valid' in p}
+        thresholds = own | {name: tune_thresholds(y['valid'], p['valid'])
+                            for name, p in probabilities.items() if 'valid' in p and name not in own}
     on_test = {name: p['test'] for name, p in probabilities.items()}
     return score_table(y['test'], on_test, multilabel, thresholds=thresholds, **kwargs)
 

@@ -67,16 +67,21 @@ EXPERIMENTS = {
     'everything': Experiment(
         'Posters, texts and metadata, each by its own model, and their probabilities joined.', 'classifier')}
 
-# %% ../nbs/74_experiments.ipynb #4c2bba30
+# %% ../nbs/74_experiments.ipynb #35a01510
 def _only(items, genres):
     "Items with no other genres than these; rows with none of them go"
     kept = items.genres.map(lambda gs: [g for g in gs if g in genres])
     return items.assign(genres=kept)[kept.map(len) > 0]
 
+def _check_parts(items):
+    if empty := [split for split in ('train', 'valid', 'test') if not (items.split == split).any()]:
+        raise ItemsError(f'no row of {len(items)} has split {some(empty)}. '
+                         'Make all three, split_items(items), or take more items.')
+
 def experiment_items(
     name:str, # A key of `EXPERIMENTS`
     items:pd.DataFrame, # Items with genres and a split
-    n_items:int=None, # How many to keep, with the same mix of genres; None: all
+    n_items:int=None, # How many to keep, with the same split and mix of genres; None: all
     single:str='dominant', # Where an item has one genre: 'dominant' or 'first', see `to_single_label`
     seed:int=0, # For the sample
 )->pd.DataFrame: # Items with the genres that the experiment knows
@@ -85,7 +90,8 @@ def experiment_items(
         raise ValueError(f'no experiment {name!r}.{nearest(name, EXPERIMENTS)} There are {list(EXPERIMENTS)}.')
     labels = EXPERIMENTS[name].labels
     check_items(items, needs=('genres', 'split'))
-    if labels == 'four': items = _only(items, set(genre_counts(items).index[:4]))
+    _check_parts(items)
+    if labels == 'four': items = _only(items, set(genre_counts(items[items.split == 'train']).index[:4]))
     if labels != 'all': items = to_single_label(items, single)
     if n_items: items = sample_items(items, n_items, seed)
     items = items[items.split.isin(['train', 'valid', 'test'])].reset_index(drop=True)
@@ -94,12 +100,10 @@ def experiment_items(
         warnings.warn(f'{len(unseen)} genres have no item in train and are left out: {some(unseen)}. '
                       'Take more items, or merge rare genres first: merge_genres(items, min_count=20).', stacklevel=3)
         items = _only(items, known).reset_index(drop=True)
-    if empty := [split for split in ('train', 'valid', 'test') if not (items.split == split).any()]:
-        raise ItemsError(f'no row of {len(items)} has split {some(empty)}. '
-                         'Make all three, split_items(items), or take more items.')
+    _check_parts(items)
     return items
 
-# %% ../nbs/74_experiments.ipynb #1c756126
+# %% ../nbs/74_experiments.ipynb #c17455db
 class ExperimentResult(NamedTuple):
     "What came of an experiment"
     items: pd.DataFrame # Rows with the genres that it knew
@@ -107,12 +111,12 @@ class ExperimentResult(NamedTuple):
     probabilities: dict # Name -> {'valid', 'test'}: (n, n_genres)
     scores: pd.DataFrame # One row a model, on the test rows
     report: pd.DataFrame # Genre by genre on the test rows, of the model that is best on the valid rows
-    thresholds: np.ndarray # Of that model, from valid rows; None for one genre an item
+    thresholds: np.ndarray # Of that model: a classifier's own, else from valid rows; None for one genre an item
     curves: pd.DataFrame # One row an epoch; None where nothing is trained in epochs
     said: str # On the training: which weights were kept, over-training
 
 def _words(cell):
-    if isinstance(cell, (list, tuple, set)): return ', '.join(map(str, cell))
+    if isinstance(cell, (list, tuple, set, np.ndarray)): return ', '.join(filter(None, map(_words, cell)))
     return '' if pd.isna(cell) else str(cell)
 
 def _with_text(items, columns):
@@ -156,21 +160,24 @@ def _run_classifier(e, items, encoder, text_encoder, text_cols, meta_cols, seed)
                           text_cols=text_cols, meta_cols=meta_cols).fit(items)
     return clf, {'classifier': {s: clf.predict_proba(items[items.split == s]) for s in ('valid', 'test')}}
 
-def _trial_seconds(run, items, seed, n=60):
-    "What `run` would take if its time grew with the number of items; None where so few cannot be fitted"
+def _estimate(run, items, seed, n=60):
+    "A sentence: what `run` would take if its time grew with the number of items"
     few = sample_items(items, min(n, len(items)), seed)
     few = _only(few, set(genre_vocab(few[few.split == 'train'])))
     start = time.perf_counter()
-    try: run(few)
-    except ValueError: return None  # if all items have the same fault, the run says so
-    return (time.perf_counter() - start)*len(items)/len(few)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # the run itself gives them, of all items
+            run(few)
+    except ValueError as e:  # if all items have the same fault, the run says so
+        return f'No time estimate: a trial on {len(few)} items failed, {next(iter(str(e).splitlines()), "")}'
+    seconds = (time.perf_counter() - start)*len(items)/len(few)
+    return f'About {max(seconds, 1):,.0f} s, as far as a trial on a few of them can say.'
 
-def _describe(name, items, seconds):
+def _describe(name, items):
     n = items.split.value_counts()
-    about = (f'{name}: {EXPERIMENTS[name].about} {n.train:,} items to learn from, {n.valid:,} to choose by, '
-             f'{n.test:,} to judge on, {len(genre_vocab(items))} genres.')
-    if seconds is None: return about
-    return f'{about} About {max(seconds, 1):,.0f} s, as far as a trial on a few of them can say.'
+    return (f'{name}: {EXPERIMENTS[name].about} {n.train:,} items to learn from, {n.valid:,} to choose by, '
+            f'{n.test:,} to judge on, {len(genre_vocab(items))} genres.')
 
 def _judge(name, items, model, probabilities, curves):
     vocab, multilabel = genre_vocab(items), is_multilabel(items)
@@ -178,15 +185,17 @@ def _judge(name, items, model, probabilities, curves):
     metric = 'map' if multilabel else 'accuracy'
     majority = {s: prior_probabilities(y['train'], len(y[s])) for s in ('valid', 'test')}
     probabilities = {'majority': majority} | probabilities
-    scores = score_models(items, probabilities, metrics=[metric, 'macro_f1', 'weighted_f1'])
+    thresholds = {'classifier': model.thresholds_} if isinstance(model, GenreClassifier) else {}
+    if multilabel:
+        thresholds = {m: tune_thresholds(y['valid'], p['valid']) for m, p in probabilities.items()} | thresholds
+    scores = score_models(items, probabilities, thresholds=thresholds, metrics=[metric, 'macro_f1', 'weighted_f1'])
     own = {m: p for m, p in probabilities.items() if m not in ('chance', 'majority')}
     best = max(own, key=lambda m: genre_scores(y['valid'], own[m]['valid'], multilabel)[metric])
-    thresholds = tune_thresholds(y['valid'], own[best]['valid']) if multilabel else None
-    report = genre_report(y['test'], own[best]['test'], vocab, multilabel, thresholds)
+    report = genre_report(y['test'], own[best]['test'], vocab, multilabel, thresholds.get(best))
     if curves is not None: said = describe_training(curves)
     else: said = 'Fitted without epochs: no curves from which over-training could be read.'
     if len(own) > 1: said += f' Best on valid rows: {best}.'
-    return ExperimentResult(items, model, probabilities, scores, report, thresholds, curves, said)
+    return ExperimentResult(items, model, probabilities, scores, report, thresholds.get(best), curves, said)
 
 def _write_page(result, name, plan, folder, seed):
     page = Page(f'Experiment: {name}', result.said).add_print(plan)
@@ -202,7 +211,7 @@ def run_experiment(
     name:str, # A key of `EXPERIMENTS`
     items:pd.DataFrame, # Items with genres and a split, and what the experiment reads
     folder, # Where its run and its page, experiment.html, go; the same call goes on where a stopped one ended
-    n_items:int=None, # How many items, with the same mix of genres; None: all
+    n_items:int=None, # How many items, with the same split and mix of genres; None: all
     size:int=None, # Side of pictures in pixels; None: as the experiment says, or where no network is named, the preset
     epochs:int=None, # Of each stage, at most; None: as the experiment says, with early stopping
     arch:str=None, # Another network for pictures; for vectors and classifiers also 'colours'; None: the experiment's
@@ -220,19 +229,22 @@ def run_experiment(
     arch, size = arch or e.arch, size or e.size
     if size < _SMALLEST.get(arch, 0):
         raise ValueError(f'{arch} needs pictures of {_SMALLEST[arch]} pixels and more; size is {size}.')
+    sees = e.kind != 'words' and e.reads != ('meta',)
+    if sees and arch == 'small_cnn' != e.arch:
+        raise ValueError(f'{name!r} builds on a trained network, and small_cnn starts from nothing. Leave arch away, '
+                         "name a timm network, or run 'small cnn' or 'small net'.")
     if e.kind == 'network':
-        print(plan := _describe(name, items, None), flush=True)
+        print(plan := _describe(name, items), flush=True)
         result = _run_network(e, items, folder, arch, weights, size, epochs, bs, seed)
     else:
         if e.kind == 'words': items = check_items(_with_text(items, text_cols), needs='text')
         if e.reads == ('meta',): items = _with_metadata(items, meta_cols)
-        sees = e.kind != 'words' and e.reads != ('meta',)
         encoder = _picture_encoder(arch, weights, size, seed) if sees else None
         def run(rows):
             if e.kind == 'words': return None, fit_text_baselines(rows, e.models, seed=seed)
             if e.kind == 'vectors': return None, _run_vectors(e, rows, encoder, seed)
             return _run_classifier(e, rows, encoder, text_encoder, text_cols, meta_cols, seed)
-        print(plan := _describe(name, items, _trial_seconds(run, items, seed)), flush=True)
+        print(plan := f'{_describe(name, items)} {_estimate(run, items, seed)}', flush=True)
         result = *run(items), None
     result = _judge(name, items, *result)
     folder.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ def plan_stages(
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
-# %% ../nbs/50_fine_tune.ipynb #b34b7c12
+# %% ../nbs/50_fine_tune.ipynb #43ae596d
 def _targets(learn, rows):
     y = genre_matrix(rows, list(learn.dls.vocab))
     return torch.tensor(y, dtype=torch.float32) if has_several(learn.dls) else torch.tensor(y.argmax(1))
@@ -160,13 +160,20 @@ def _vectors_and_batches(model):
     if isinstance(model, FusedNet): return _fused_vectors, _padded_fused
     return (_window_vectors, _padded) if isinstance(model, TextNet) else (_picture_vectors, None)
 
+def _check_head(model):
+    "Raise where a head cannot be trained on remembered vectors"
+    if getattr(model, 'head_kind', '') == 'conv':
+        raise ValueError('a head with a convolution needs more than vectors. '
+                         "Give its stage another name than 'head', with first_group=-1.")
+    if not _bodies(model):
+        raise ValueError("stage 'head' trains on what a body has learnt to see, and small_cnn starts from nothing. "
+                         "Name another network, or leave the stage away: head_epochs=0.")
+
 def head_learner(
     learn:Learner, # From `genre_learner`, with a body
 )->Learner: # Trains the same head, in place
     "A learner for the head alone, on the vectors of its body"
-    if getattr(learn.model, 'head_kind', '') == 'conv':
-        raise ValueError('a head with a convolution needs more than vectors. '
-                         "Give its stage another name than 'head', with first_group=-1.")
+    _check_head(learn.model)
     vectors_of, create_batch = _vectors_and_batches(learn.model)
     train, valid = (list(zip(vectors_of(learn, dl.items), _targets(learn, dl.items)))
                     for dl in (learn.dls.train, learn.dls.valid))
@@ -244,7 +251,7 @@ def describe_plan(
     return (f'{where}, {precision}{channels}; {dls.train.n:,} {what} to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #107a08c7
+# %% ../nbs/50_fine_tune.ipynb #30ee1ba7
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -317,6 +324,8 @@ def _open_run(folder, facts, overwrite):
         raise RunError(f'{str(folder)!r} holds a run with other {", ".join(other)}. Name another folder, '
                        'or pass overwrite=True to replace it.')
 
+_RISE = .02 # Share by which the loss on valid rows may rise before it is called overfitting
+
 def describe_training(
     curves:pd.DataFrame, # From `fine_tune_stages`
 )->str: # A sentence or two
@@ -328,11 +337,13 @@ def describe_training(
             said.append(f'Stage {stage!r} broke down: its loss is not a number.')
             continue
         low, last = rows.loc[rows.valid_loss.idxmin()], rows.iloc[-1]
-        if last.valid_loss > 1.02*low.valid_loss and last.train_loss < low.train_loss:
+        if last.valid_loss > (1 + _RISE)*low.valid_loss and last.train_loss < low.train_loss:
             said.append(f'Overfitting (over-training) in stage {stage!r}: after epoch {low.epoch} '
                         f'the loss on valid rows rose from {low.valid_loss:.3f} to {last.valid_loss:.3f}, '
                         f'while that on train fell from {low.train_loss:.3f} to {last.train_loss:.3f}.')
-    if len(said) == 1: said.append('No overfitting: the loss on valid rows does not rise while that on train falls.')
+    if len(said) == 1:
+        said.append(f'No overfitting: in no stage does the loss on valid rows rise by more than {100*_RISE:.0f} % '
+                    'while that on train falls.')
     return ' '.join(said)
 
 def _write_report(record, facts, plan):
@@ -368,6 +379,7 @@ def fine_tune_stages(self:Learner,
     stages = stages or plan_stages(self.model, head_epochs, top_epochs, all_epochs, head_lr, lr)
     if odd := [s.optimiser for s in stages if s.optimiser not in (None, *OPTIMISERS)]:
         raise ValueError(f'no optimiser {odd[0]!r}.{nearest(odd[0], OPTIMISERS)} There are {list(OPTIMISERS)}.')
+    if any(s.name == 'head' for s in stages): _check_head(self.model)
     if not len(self.dls.train):
         raise ValueError(f'{self.dls.train.n} items to train are fewer than a batch of {self.dls.train.bs}. '
                          'Pass a smaller bs to dataloaders, e.g. bs=16.')

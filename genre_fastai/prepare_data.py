@@ -272,11 +272,11 @@ def quarantine_items(
     with atomic_path(file) as temporary: table.to_csv(temporary, index=False)
     return file
 
-# %% ../nbs/20_prepare_data.ipynb #ed58b287
+# %% ../nbs/20_prepare_data.ipynb #e7da93f1
 def _deal(names, genres, shares, seed, home=None, room=None):
     """The part of each item, as integers; groups are dealt out by what each part is owed.
     names, genres: group and genres of each item; home: the part that must have every genre;
-    room: items that fit into each part"""
+    room: items that fit into each part (groups of one item); if home has too little, it has the most frequent genres"""
     counts, size = {}, Counter(names)
     for name, gs in zip(names, genres): counts.setdefault(name, Counter()).update(gs)
     total, left = Counter(g for gs in genres for g in gs), Counter(g for c in counts.values() for g in c)
@@ -284,14 +284,18 @@ def _deal(names, genres, shares, seed, home=None, room=None):
     order = sorted(counts, key=lambda name: (rarest[name], -size[name], stable_hash(seed, name)))
     parts, part_of, n_dealt = range(len(shares)), {}, 0
     dealt, n_got, got = Counter(), [0]*len(shares), [Counter() for _ in shares]
+    missing = set() if home is None else set(sorted(total, key=lambda g: (-total[g], g))[:room and room[home]])
     for name in order:
-        if room is not None: allowed = [p for p in parts if n_got[p] < room[p]]
-        else: # the three rules, the strongest last
+        last_of = [g for g in counts[name] if left[g] == 1]
+        if room is not None:
+            allowed = [p for p in parts if n_got[p] < room[p]]
+            if missing and len(missing) == room[home] - n_got[home] and not missing & counts[name].keys():
+                allowed = [p for p in allowed if p != home] or allowed
+        else: # three rules with the next, the strongest last
             allowed, empty = list(parts), [p for p in parts if not n_got[p]]
-            last_of = [g for g in counts[name] if left[g] == 1]
             for g in last_of: allowed = [p for p in allowed if not dealt[g] or got[p][g] < dealt[g]] or allowed
             if len(empty) >= len(counts) - len(part_of): allowed = empty
-            if home is not None and any(not got[home][g] for g in last_of): allowed = [home]
+        if missing.intersection(last_of): allowed = [home]
         n_dealt += size[name]
         dealt.update(counts[name])
         left.subtract(counts[name].keys())
@@ -302,6 +306,7 @@ def _deal(names, genres, shares, seed, home=None, room=None):
         part_of[name] = part
         n_got[part] += size[name]
         got[part].update(counts[name])
+        if part == home: missing -= counts[name].keys()
     return [part_of[name] for name in names]
 
 # %% ../nbs/20_prepare_data.ipynb #b9691598
@@ -411,18 +416,30 @@ def fold_items(
     _check_parts(items, range(k), 'fold', group.nunique())
     return items
 
-# %% ../nbs/20_prepare_data.ipynb #41bb8595
+# %% ../nbs/20_prepare_data.ipynb #2fbdd6c5
+def _share_out(n, sizes):
+    "`n` in proportion to `sizes`, a Series of whole numbers; largest remainders get what is over"
+    whole, rest = divmod(sizes*n, sizes.sum())
+    whole[rest.sort_values(ascending=False, kind='stable').index[:n - whole.sum()]] += 1
+    return whole
+
 def sample_items(
     items:pd.DataFrame, # Items
     n:int, # How many
     seed:int=0, # Another seed gives another sample
 )->pd.DataFrame: # `n` of the items, in their order
-    "A sample with the same mix of genres"
+    "A sample with the same mix of genres; of a split with the same shares, and every genre in train if `n` allows"
     check_items(items)
     if not 1 <= n <= len(items): raise ValueError(f'n is {n}; use 1 to {len(items)}, the number of items.')
-    rest = len(items) - n
-    parts = _deal(list(items.item_id), list(items.genres), [n/len(items), rest/len(items)], seed, room=[n, rest])
-    return items[np.array(parts) == 0]
+    split = items.split.astype(object).fillna('none')
+    kept = np.zeros(len(items), bool)
+    for name, n_kept in _share_out(n, split.value_counts().sort_index()).items():
+        of_part = (split == name).to_numpy()
+        rows, n_part = items[of_part], of_part.sum()
+        dealt = _deal(list(rows.item_id), list(rows.genres), [n_kept/n_part, (n_part - n_kept)/n_part], seed,
+                      home=0 if name == 'train' else None, room=[n_kept, n_part - n_kept])
+        kept[of_part] = np.array(dealt) == 0
+    return items[kept]
 
 # %% ../nbs/20_prepare_data.ipynb #a0705aa6
 def merge_genres(
@@ -464,22 +481,24 @@ def roll_up_genres(
     def cut(genre): return sep.join([s.strip() for s in genre.split(sep.strip()) if s.strip()][:level]) or genre
     return items.assign(genres=items.genres.map(lambda gs: list(dict.fromkeys(map(cut, gs)))))
 
-# %% ../nbs/20_prepare_data.ipynb #ff96058f
+# %% ../nbs/20_prepare_data.ipynb #731e6008
 def to_single_label(
     items:pd.DataFrame, # Items
-    how:str='dominant', # 'dominant': most frequent in the table; 'first' of the list; 'rated': best mean rating
+    how:str='dominant', # 'dominant': the most frequent; 'first' of the list; 'rated': best mean rating; see above
     rating_col:str=None, # A column of numbers, for 'rated'
 )->pd.DataFrame: # Items with one genre each; rows without a genre stay without
     "Keep one genre an item"
     check_items(items)
     if how == 'first': return items.assign(genres=items.genres.map(lambda gs: gs[:1]))
-    if how == 'dominant': score = genre_counts(items)
+    counted = items[items.split == 'train'] if items.split.eq('train').any() else items
+    if how == 'dominant': score = genre_counts(counted)
     elif how == 'rated':
         if rating_col not in items:
             raise ItemsError("how='rated' needs rating_col, a column of numbers; "
                              f'found {list(items.columns)}.{nearest(rating_col, items.columns)}')
-        score = items.explode('genres').groupby('genres')[rating_col].mean().fillna(-math.inf)
+        score = counted.explode('genres').groupby('genres')[rating_col].mean().fillna(-math.inf)
     else:
         raise ValueError(f"how is {how!r}; use 'dominant', 'first' or 'rated'."
                          f"{nearest(how, ['dominant', 'first', 'rated'])}")
-    return items.assign(genres=items.genres.map(lambda gs: sorted(gs, key=lambda g: (-score[g], g))[:1]))
+    def first(gs): return sorted(gs, key=lambda g: (-score.get(g, -math.inf), g))[:1]
+    return items.assign(genres=items.genres.map(first))

@@ -20,7 +20,7 @@ def fit_and_test(items, seed):
     test = test[test.genres.map(len) > 0]
     if len(train) > MAX_FIT_ROWS:
         print(f'{len(train):,} rows to train; {MAX_FIT_ROWS:,} of them are fitted, drawn with seed {seed}.')
-        train = sample_items(train, MAX_FIT_ROWS, seed=seed)
+        train = sample_items(train.assign(split=None), MAX_FIT_ROWS, seed=seed)
     return pd.concat([train.assign(split='train'), test], ignore_index=True)
 
 

@@ -5,6 +5,7 @@ from sklearn.model_selection import cross_val_score
 
 from genre_fastai.baseline_knn import RandomScores, baseline_models, fit_baselines, genre_proba, genre_targets, out_of_fold, score_models
 from genre_fastai.core import ItemsError, genre_matrix, genre_vocab
+from genre_fastai.metrics import genre_scores
 from genre_fastai.prepare_data import clean_items, fold_items, split_items
 from genre_fastai.synth import made_items
 
@@ -64,6 +65,21 @@ def test_several_genres_use_thresholds_from_valid(several):
     board = score_models(several, fit_baselines(several, models=('knn', 'logistic')))
     assert board['map']['logistic on colours'] > board['map']['majority'] + .05
     assert set(board.index) >= {'chance', 'majority', 'knn on pixels', 'knn on colours', 'logistic on colours'}
+
+
+def test_thresholds_of_their_own_are_used_as_they_are(several):
+    found = fit_baselines(several, encoders=('colours',), models=('knn', 'logistic'))
+    n_genres = len(genre_vocab(several))
+    none, tuned = np.full(n_genres, 2.), score_models(several, found, n_boot=50)  # no item gets a genre but its likeliest
+    own = score_models(several, found, thresholds={'knn on colours': none}, n_boot=50)
+    test = several[several.split == 'test']
+    y, p = genre_matrix(test, genre_vocab(several)), found['knn on colours']['test']
+    assert own.macro_f1['knn on colours'] == genre_scores(y, p, True, none)['macro_f1'] != tuned.macro_f1['knn on colours']
+    assert own.macro_f1.drop('knn on colours').equals(tuned.macro_f1.drop('knn on colours'))
+    alone = {'mine': {'test': p}}  # without valid rows nothing could be tuned
+    assert score_models(several, alone, thresholds={'mine': none}, n_boot=50).macro_f1['mine'] == own.macro_f1['knn on colours']
+    with pytest.raises(ValueError, match="thresholds are of 'knn on colour'.*Did you mean 'knn on colours'"):
+        score_models(several, found, thresholds={'knn on colour': none})
 
 
 def test_same_seed_same_numbers(single):

@@ -1,19 +1,23 @@
 "Every experiment by one call: at tiny size, from random and from given weights, interrupted, with wrong input"
+import warnings
+
 import numpy as np, pandas as pd, pytest, torch
-from fastai.vision.all import Callback
+from fastai.vision.all import Callback, Learner
 from safetensors.torch import save_file
 
 from genre_fastai.blocks import poster_block
 from genre_fastai.bodies import load_body
 from genre_fastai.bundle import load_bundle, predict_batch
-from genre_fastai.core import ItemsError, genre_vocab, is_multilabel
+from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, is_multilabel, make_items
 from genre_fastai.experiments import EXPERIMENTS, experiment_items, run_experiment
 from genre_fastai.fine_tune import OPTIMISERS, Stage, learner_probabilities, nadam, plan_stages, save_learner
 from genre_fastai.learner import genre_learner
 from genre_fastai.metadata import made_metadata
+from genre_fastai.metrics import format_scores, genre_scores
 from genre_fastai.models import HEADS, genre_net, lower_top_head
 from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
+from genre_fastai.text_baselines import fit_text_baselines
 
 tiny = dict(size=64, epochs=1, bs=16)
 body = dict(arch='test_efficientnet', weights='random')
@@ -47,7 +51,7 @@ def test_each_runs_and_judges_itself(name, items, tmp_path, capsys):
     assert list(result.report.index[:len(vocab)]) == vocab and set(result.scores.n) == {len(test)}
     assert is_multilabel(result.items) == (EXPERIMENTS[name].labels == 'all') == (result.thresholds is not None)
     assert (result.curves is not None) == (EXPERIMENTS[name].kind == 'network')
-    assert ('verfitting' if EXPERIMENTS[name].kind == 'network' else 'no curves') in result.said
+    assert ('No overfitting' if EXPERIMENTS[name].kind == 'network' else 'no curves') in result.said   # one epoch a stage
     assert name in (tmp_path/'run'/'experiment.html').read_text()
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith(f'{name}: ')
@@ -63,6 +67,63 @@ def test_given_weights_are_kept_below_the_stages(name, stages, items, given, tmp
     trained = result.model.model.body.model.state_dict()
     changed = [k for k in untouched if not torch.equal(untouched[k], trained[k]) and 'num_batches' not in k]
     assert len(lower) and (len(changed) > 0) == ('top' in stages)
+
+
+@pytest.mark.parametrize('last, said', [(1.5, "Overfitting (over-training) in stage 'nadam': after epoch 1"), (1.01, 'No overfitting')])
+def test_over_training_is_said(last, said, items, tmp_path, monkeypatch):
+    real = Learner.fine_tune_stages
+    monkeypatch.setattr(Learner, 'fine_tune_stages', lambda *args, **kwargs: real(*args, **kwargs).assign(
+        train_loss=[3., 2.], valid_loss=[1., last]))   # as if it had gone so
+    result = run_experiment('small net', items, tmp_path, **tiny | dict(epochs=2))
+    assert said in result.said and ('No overfitting' in result.said) == (last < 1.02)
+    assert said.split(' in ')[0] in (tmp_path/'experiment.html').read_text()
+
+
+@pytest.mark.parametrize('name', ['metadata', 'everything'])
+def test_a_classifier_is_judged_as_it_judges_itself(name, items, tmp_path):
+    more = dict(arch='colours', text_encoder='words') if name == 'everything' else {}
+    result = run_experiment(name, items, tmp_path, **more)
+    clf, y = result.model, genre_matrix(test := result.items[result.items.split == 'test'], genre_vocab(result.items))
+    assert np.array_equal(result.thresholds, clf.thresholds_)
+    assert clf.report(result.items).equals(format_scores(result.report))
+    expected = genre_scores(y, clf.predict_proba(test), True, clf.thresholds_)
+    assert result.scores.macro_f1['classifier'] == expected['macro_f1'] and clf.score(result.items) == result.scores['map']['classifier']
+
+
+def test_a_trial_keeps_the_split_and_its_warnings_to_itself(tmp_path, capsys):
+    genres = [[['A', 'B', 'C'][i % 3]] for i in range(400)]
+    rows = make_items(text=[f'{gs[0]} {i} words of a film' for i, gs in enumerate(genres)], genres=genres,
+                      split=['train']*220 + ['valid']*80 + ['test']*100)
+    for n, counts in [(30, [16, 6, 8]), (60, [33, 12, 15])]:
+        assert experiment_items('text', rows, n).split.value_counts()[['train', 'valid', 'test']].tolist() == counts
+    leaky = rows.assign(year=[1900 + 10*'ABC'.index(gs[0]) for gs in genres])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        run_experiment('metadata', leaky, tmp_path, meta_cols=['year'])
+    said = [str(w.message) for w in seen]
+    assert len(said) == len(set(said)) and sum('year' in s for s in said) == 1
+    assert ' s, as far as a trial' in capsys.readouterr().out
+
+
+def test_a_trial_that_fails_says_so(items, tmp_path, capsys, monkeypatch):
+    real = fit_text_baselines
+    def few_fail(rows, *args, **kwargs):
+        if len(rows) < len(items): raise ValueError('too few words.\nNo further words.')
+        return real(rows, *args, **kwargs)
+    monkeypatch.setattr('genre_fastai.experiments.fit_text_baselines', few_fail)
+    run_experiment('text', items, tmp_path)
+    assert capsys.readouterr().out.splitlines()[0].endswith('No time estimate: a trial on 60 items failed, too few words.')
+
+
+@pytest.mark.parametrize('name', ['small net', 'inception v3'])
+def test_labels_of_test_rows_choose_no_genres(name, items):
+    "Neither the four most frequent, nor the dominant one"
+    rare, test = items.genres.explode().value_counts().index[-1], items[items.split == 'test']
+    more = [test.assign(item_id=f'{i} ' + test.item_id, genres=[[rare] for _ in test.index]) for i in range(5)]
+    odd = pd.concat([items, *more], ignore_index=True)
+    assert odd.genres.explode().value_counts().index[0] == rare
+    a, b = (experiment_items(name, rows).query('split == "train"') for rows in (items, odd))
+    assert a.genres.tolist() == b.genres.tolist()
 
 
 class Stop(Callback):
@@ -98,6 +159,9 @@ def test_wrong_input_is_one_clear_line(items, tmp_path):
     fails("no row of .* has split 'test'", rows=items[items.split != 'test'])
     fails('text', rows=items.assign(text=None))
     fails('image', 'small cnn', rows=items.assign(image=None))
+    fails("'inception v3' builds on a trained network, and small_cnn starts from nothing.*run 'small cnn'", 'inception v3',
+          kind=ValueError, arch='small_cnn')
+    fails("no row of .* has split 'train'", 'small net', rows=items[items.split != 'train'])
     fails('inception_v3 needs pictures of 75 pixels and more; size is 64', 'inception v3', kind=ValueError)
     fails('n is 101; use 1 to 100', n_items=101, kind=ValueError)
     assert not (tmp_path/'experiment.html').exists()
@@ -119,7 +183,8 @@ def test_items_without_metadata_are_named_and_left_out(items, tmp_path):
 def test_size_is_the_users(items, tmp_path):
     result = run_experiment('metadata', items, tmp_path, n_items=60)
     assert len(result.items) == 60
-    assert set(genre_vocab(experiment_items('small net', items))) == set(items.genres.explode().value_counts().index[:4])
+    learnt = items[items.split == 'train'].genres.explode().value_counts()
+    assert set(genre_vocab(experiment_items('small net', items))) == set(learnt.index[:4])
     first = experiment_items('inception v3', items, single='first')
     assert first.genres.str[0].tolist() == items.genres.str[0].tolist()
 
@@ -128,6 +193,8 @@ def test_lists_and_gaps_are_read_as_text(items, tmp_path):
     rows = items.assign(crew=[['Ada Abel', gs[0]] for gs in items.genres], text=None, overview=[None, *['a film']*(len(items) - 1)])
     result = run_experiment('text', rows, tmp_path, text_cols=['overview', 'crew'])
     assert result.scores.loc['sgd on words', 'map'] > result.scores.loc['majority', 'map'] + .2   # the crew tells one genre of each film
+    arrays = rows.assign(crew=[np.array(c, object) for c in rows.crew])   # as a list comes from a Parquet file
+    assert run_experiment('text', arrays, tmp_path, text_cols=['overview', 'crew']).items.text.tolist() == result.items.text.tolist()
 
 
 @pytest.mark.parametrize('arch, size, head', [('inception_v3', 75, 'linear'), ('vgg16', 32, 'conv'), ('vgg19', 32, 'conv')])

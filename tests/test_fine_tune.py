@@ -275,11 +275,24 @@ def test_over_training_is_named():
     assert 'No overfitting' in describe_training(curves_of([1., .7, 1.4], [1., .9, 1.8]))  # worse on both: that is something else
 
 
+@pytest.mark.parametrize('last, over', [(1.019, False), (1.021, True)])
+def test_the_tolerance_of_over_training_is_said(last, over):
+    said = describe_training(curves_of([1., .7, .4, .3], [1., 1.005, 1.01, last]))
+    if over: assert f'after epoch 1 the loss on valid rows rose from 1.000 to {last}, while that on train fell' in said
+    assert over != said.endswith('No overfitting: in no stage does the loss on valid rows rise by more than 2 % while that on train falls.')
+
+
 def test_curves_of_stages_are_drawn():
     curves = pd.DataFrame({'stage': ['head', 'head', 'all'], 'epoch': [1, 2, 1], 'train_loss': [3., 2, 1], 'valid_loss': [3., 2, 2.5],
                            'accuracy': [.1, .3, .2], 'seconds': 1., 'kept': [False, True, False]})
     axes = plot_curves(curves)
     assert [t.get_text() for t in axes[0].texts] == ['head', 'all'] and len(axes[1].lines) == 3
+
+
+def test_a_network_without_a_body_has_no_head_stage(items, tmp_path):
+    with pytest.raises(ValueError, match="stage 'head' trains on what a body has learnt.*Name another network"):
+        jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path/'run', head_epochs=1, all_epochs=1)
+    assert not (tmp_path/'run').exists()
 
 
 def test_smaller_sizes_come_first():

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from genre_fastai.core import (SPLITS, ItemsError, genre_counts, genre_matrix, load_items, load_report, make_items,
-                               rng_for, save_items)
+from genre_fastai.core import (SPLITS, ItemsError, genre_counts, genre_matrix, genre_vocab, load_items, load_report,
+                               make_items, rng_for, save_items)
 from genre_fastai.images import scan_images
 from genre_fastai.prepare_data import (check_split, clean_items, fold_items, merge_genres, plot_split,
                                        quarantine_items, roll_up_genres, sample_items, split_items, to_single_label)
@@ -541,6 +541,42 @@ def test_samples(items, share, seed):
         assert (genre_counts(sample).reindex(share.index, fill_value=0) - share).abs().max() < 2
 
 
+@pytest.mark.parametrize('n, shares', [(30, [16, 6, 8]), (60, [33, 12, 15]), (399, [219, 80, 100]), (400, [220, 80, 100]), (1, [1, 0, 0])])
+def test_a_sample_of_a_split_keeps_its_shares_in_any_order(n, shares):
+    items = make_items(text=[f't{i}' for i in range(400)], genres=[[f'G{i % 6}'] for i in range(400)],
+                       split=['train']*220 + ['valid']*80 + ['test']*100)
+    sample = sample_items(items, n)
+    assert [sample.split.eq(s).sum() for s in ('train', 'valid', 'test')] == shares
+    for part, rows in sample.groupby('split'): assert genre_counts(rows).max() - len(rows)/6 < 2, part
+    assert sample_items(items[::-1], n)[::-1].item_id.tolist() == sample.item_id.tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables, st.floats(.01, 1), st.integers(0, 3), st.randoms(use_true_random=False))
+def test_a_sample_of_a_split_keeps_the_genres_of_train(items, share, seed, random):
+    items = items.assign(split=pd.Series([random.choice(['train', 'valid', 'test', None]) for _ in range(len(items))], index=items.index, dtype=object))
+    n = max(1, int(share*len(items)))
+    sample, train = sample_items(items, n, seed), items[items.split == 'train']
+    assert len(sample) == n and sample.index.is_monotonic_increasing
+    sizes, taken = items.split.fillna('none').value_counts(), sample.split.fillna('none').value_counts()
+    assert (taken.reindex(sizes.index, fill_value=0) - sizes*n/len(items)).abs().max() < 1
+    kept, genres = sample[sample.split == 'train'], genre_vocab(train)
+    assert len(genre_vocab(kept)) >= min(len(kept), len(genres))
+    assert sample_items(items[::-1], n, seed).sort_index().item_id.tolist() == sample.item_id.tolist()
+
+
+def test_a_sample_without_a_split_is_what_it_has_always_been():
+    items = make_items(text=[f't{i}' for i in range(12)], genres=[['A'], ['B'], ['A', 'C']]*4)
+    assert sample_items(items, 4, seed=1).item_id.tolist() == ['2', '3', '7', '9']
+
+
+def test_a_tight_sample_of_train_keeps_every_genre():
+    genres = [['Common']]*90 + [[f'Rare {i}'] for i in range(10)]
+    items = make_items(text=[f't{i}' for i in range(100)], genres=genres, split=['train']*100)
+    assert genre_vocab(sample_items(items, 11)) == genre_vocab(items)
+    assert genre_vocab(sample_items(items, 2))[0] == 'Common'   # where it cannot be, the most frequent
+
+
 def test_sample_of_items_without_genres_and_errors():
     items = make_items(text=list('abc'), genres=[['A'], [], []])
     assert len(sample_items(items, 2)) == 2 and len(sample_items(items, 3)) == 3
@@ -572,6 +608,11 @@ def test_to_single_label():
     assert to_single_label(items).genres.tolist() == [['A'], ['B'], ['A'], []]   # A and B are equally frequent: by name
     assert to_single_label(items, 'first').genres.tolist() == [['A'], ['B'], ['C'], []]
     assert to_single_label(items, 'rated', 'stars').genres.tolist() == [['A'], ['B'], ['C'], []]
+    halves = items.assign(split=['test', 'test', 'train', None])   # A and C are as frequent in train; B is not there
+    assert to_single_label(halves).genres.tolist() == [['A'], ['B'], ['A'], []]
+    swapped = halves.assign(genres=[['B', 'C'], ['C'], ['C', 'A'], []])   # C is more frequent, but not in train
+    assert to_single_label(swapped).genres.tolist() == [['C'], ['C'], ['A'], []]
+    assert to_single_label(swapped.assign(stars=[9., 9, 1, 1]), 'rated', 'stars').genres.tolist() == [['C'], ['C'], ['A'], []]
     with pytest.raises(ItemsError, match='needs rating_col'): to_single_label(items, 'rated')
     with pytest.raises(ItemsError, match='needs rating_col.*Did you mean'): to_single_label(items, 'rated', 'star')
     with pytest.raises(ValueError, match="how is 'best'"): to_single_label(items, 'best')
