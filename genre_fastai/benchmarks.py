@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MM_IMDB_GENRES', 'BENCHMARKS', 'Benchmark', 'read_benchmark', 'published_scores', 'beside_published']
 
-# %% ../nbs/05_benchmarks.ipynb #4c1bd85a
+# %% ../nbs/05_benchmarks.ipynb #2287917d
 import json, warnings
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -14,9 +14,9 @@ import numpy as np, pandas as pd
 
 from .core import ITEM_COLUMNS, ItemsError, nearest, some
 from .sources import _PICTURES, _require_folder, find_images, is_genre, list_files, read_table
-from .tables import number_repeats
+from .tables import number_repeats, split_records
 
-# %% ../nbs/05_benchmarks.ipynb #02eda2a2
+# %% ../nbs/05_benchmarks.ipynb #df11722e
 class _Place(NamedTuple):
     "Where a benchmark lies: its name, its folder, the files there, and the folder of its pictures"
     name:str
@@ -37,7 +37,7 @@ class _Place(NamedTuple):
 def _remark(items, remarks):
     "`items` with remarks, or None, added to what was mended"
     pairs = zip(items.mended, remarks, strict=True)
-    both = ['; '.join(part for part in pair if isinstance(part, str)) or None for pair in pairs]
+    both = ['; '.join(dict.fromkeys(part for part in pair if isinstance(part, str))) or None for pair in pairs]
     return items.assign(mended=pd.Series(both, dtype=object, index=items.index))
 
 def _stack(parts):
@@ -111,21 +111,21 @@ def _read_mm_imdb(place, files, keywords):
     items = _remark(read_table(frame, **keywords), remarks)
     return _add_pictures(items, [f'{i}.jpeg' for i, _ in ids], place)
 
-# %% ../nbs/05_benchmarks.ipynb #abdc339c
+# %% ../nbs/05_benchmarks.ipynb #7b666b4b
 def _read_cmu_movies(place, files, keywords):
     films = read_table(place.find(files[0]), **keywords)
-    plots = read_table(place.find(files[1]), names=['wikipedia_id', 'plot'], sep='\t', id_col='wikipedia_id',
-                       text_cols='plot', genre_cols=[])
+    plots = read_table(place.find(files[1]), names=['wikipedia_id', 'plot'], sep='\t', quotes=False,
+                       id_col='wikipedia_id', text_cols='plot', genre_cols=[])
     plots = _remark(plots, ['no line in movie.metadata.tsv' if i else None for i in ~plots.item_id.isin(films.item_id)])
     by_id, alone = plots.set_index('item_id'), ~plots.item_id.isin(films.item_id)
     films = films.assign(text=films.item_id.map(by_id.text))
     return _stack([_remark(films, films.item_id.map(by_id.mended)), plots[alone]])
 
-# %% ../nbs/05_benchmarks.ipynb #508f34f1
+# %% ../nbs/05_benchmarks.ipynb #f8fb8046
 def _header(path):
     "Column names in the first line of a CSV"
-    with open(path, encoding='utf-8-sig', errors='replace') as f: line = f.readline()
-    return [name.strip(' "\n') for name in line.split(',')]
+    with open(path, encoding='utf-8-sig', errors='replace') as f: records, _ = split_records(f.readline())
+    return [name.strip() for record in records for name in record]
 
 def _read_posters(place, files, keywords):
     headers = {f: _header(place.folder/f) for f in place.files if f.lower().endswith('.csv')}
@@ -141,7 +141,7 @@ def _read_posters(place, files, keywords):
     items = _remark(items.drop(columns=flags), ['one-hot columns differ from Genre' if d else None for d in differs])
     return _add_pictures(items, items.item_id.str.replace(r'#\d+$', '', regex=True).tolist(), place)
 
-# %% ../nbs/05_benchmarks.ipynb #7bda036d
+# %% ../nbs/05_benchmarks.ipynb #bbc5b35b
 class Benchmark(NamedTuple):
     "A published set: what it holds, where it comes from, and how it is read"
     about:str # What an item is, and its genres
@@ -175,15 +175,15 @@ BENCHMARKS = {
         'film plots from Wikipedia, over 300 genres, several a film; no official split',
         "Bamman, O'Connor & Smith 2013, CMU Movie Summary Corpus",
         ('movie.metadata.tsv', 'plot_summaries.txt'),
-        dict(names=[*_FREEBASE, 'release_date', 'revenue', 'runtime', 'languages', 'countries', 'genres'], sep='\t',
-             id_col='wikipedia_id', genre_col='genres', label_form='dicts', text_cols=[]),
+        dict(names=[*_FREEBASE, 'release_date', 'revenue', 'runtime', 'languages', 'countries', 'genres'],
+             sep='\t', quotes=False, id_col='wikipedia_id', genre_col='genres', label_form='dicts', text_cols=[]),
         _read_cmu_movies),
     'cmu-books': Benchmark(
         'book plots from Wikipedia, over 200 genres, several a book; no official split',
         'Bamman & Smith 2013, CMU Book Summary Corpus',
         ('booksummaries.txt',),
-        dict(names=[*_FREEBASE, 'author', 'publication_date', 'genres', 'summary'], sep='\t', id_col='wikipedia_id',
-             genre_col='genres', label_form='dicts', text_cols='summary')),
+        dict(names=[*_FREEBASE, 'author', 'publication_date', 'genres', 'summary'], sep='\t', quotes=False,
+             id_col='wikipedia_id', genre_col='genres', label_form='dicts', text_cols='summary')),
     'posters': Benchmark(
         'film posters, some 25 genres, several a film; no official split',
         'the table with Id, Genre and one-hot columns, after Chu & Guo 2017, doi 10.1145/3132515.3132516',
@@ -210,7 +210,7 @@ def read_benchmark(
     images = folder if image_dir is None else _require_folder(image_dir, 'image_dir')
     return benchmark.read(_Place(name, folder, list_files(folder), images), benchmark.files, benchmark.keywords)
 
-# %% ../nbs/05_benchmarks.ipynb #cbe65ef5
+# %% ../nbs/05_benchmarks.ipynb #033aad9f
 _RESULTS = 'in uchidalab/book-dataset, docs/results.md'
 _IWANA = f'Iwana et al., arXiv 1610.09204, {_RESULTS}'
 _LUCIERI = f'Lucieri et al., doi 10.1007/s42979-020-00132-z, {_RESULTS}'
@@ -227,7 +227,8 @@ _PUBLISHED = { # name -> (year, source, note, modality, metric) -> method -> sco
         (2026, 'measured for this library', 'ours; 5 folds within the test listing', 'text', 'accuracy'): {
             'TF-IDF of titles, linear SVM': .445}},
     'mm-imdb': {
-        (2017, 'Arevalo et al., arXiv 1702.01992, on wizwand.com', 'second hand', 'both', 'macro_f1'): {'GMU': .514},
+        (2017, 'Arevalo et al., arXiv 1702.01992, on wizwand.com',
+         'second hand; from memory, the paper itself says about .54', 'both', 'macro_f1'): {'GMU': .514},
         (2019, 'Kiela et al., arXiv 1909.02950, on emergentmind.com', 'second hand; another page says .632', 'both',
          'macro_f1'): {'MMBT': .616},
         (2025, _STUDY, _OTHER_SPLIT, 'picture', 'macro_f1'): {'CNN': .2417, 'ResNet': .2973},
@@ -249,7 +250,7 @@ def published_scores(
             for method, value in scores.items()]
     return pd.DataFrame(rows, columns=['method', 'modality', 'metric', 'value', 'year', 'source', 'note'])
 
-# %% ../nbs/05_benchmarks.ipynb #7fdedea9
+# %% ../nbs/05_benchmarks.ipynb #03eca31d
 def _short(value): return f'{value:.3f}'.removeprefix('0') if value == value else ''
 
 def _read_score(score):
@@ -276,15 +277,16 @@ def _own_rows(ours, theirs):
     if isinstance(ours, pd.DataFrame): return {name: _read_row(row, theirs) for name, row in ours.iterrows()}
     return {'ours': {m: _read_score(score) for m, score in dict(ours).items()}}
 
-def _own_note(n, n_test):
-    "Were all items of the official test part scored?"
-    if n is None: return 'ours; n not given'
-    if n_test in (None, n): return f'ours; {n:,} items'
-    return f'ours; {n:,} items, the official test part has {n_test:,}'
+def _own_note(n, n_test, note):
+    "Were all items of the official test part scored? And whatever `note` adds"
+    said = 'n not given' if n is None else f'{n:,} items'
+    if None not in (n, n_test) and n != n_test: said += f', the official test part has {n_test:,}'
+    return '; '.join(part for part in ['ours', said, note] if part)
 
 def beside_published(
     name:str, # One of `BENCHMARKS`
     ours, # A table from `score_table`, a row of it, or a dict metric -> number, `Interval` or text, perhaps with 'n'
+    note:str='', # What else is to be said of your scores, e.g. how many rows were fitted
 )->pd.DataFrame: # Index method; modality, a column a metric, year, source, note; worst first
     "Your scores among the published ones; raises `ValueError` where no metric is in both"
     published = published_scores(name)
@@ -304,7 +306,7 @@ def beside_published(
             for key, group in published.groupby(facts, sort=False)]
     for method, scores in own.items():
         n = int(scores['n'][0]) if 'n' in scores else None
-        rows.append({'method': str(method), 'note': _own_note(n, _benchmark(name).n_test)} | scores)
+        rows.append({'method': str(method), 'note': _own_note(n, _benchmark(name).n_test, note)} | scores)
     rows.sort(key=lambda row: row[shared[0]][0] if shared[0] in row else -1)
     table = [{f: row.get(f, '') for f in facts[:2]} | {m: str(row[m][1]) if m in row else '' for m in columns}
              | {f: row.get(f, '') for f in facts[2:]} for row in rows]

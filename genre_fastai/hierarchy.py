@@ -5,35 +5,36 @@
 # %% auto #0
 __all__ = ['add_parents', 'genre_tree', 'consistent_probabilities']
 
-# %% ../nbs/21_hierarchy.ipynb #4d7e61d5
+# %% ../nbs/21_hierarchy.ipynb #832625bc
 import numpy as np, pandas as pd
 
-from .core import check_items, some
+from .core import check_items, genre_vocab, some
 
-# %% ../nbs/21_hierarchy.ipynb #c0c26799
+# %% ../nbs/21_hierarchy.ipynb #eedec625
 def _lineage(genre, sep):
-    "Names from the topmost ancestor down to `genre` itself, blanks around the steps put right"
+    "Names from the topmost ancestor down to `genre` itself, ' > ' between the steps"
     steps = [step.strip() for step in genre.split(sep.strip()) if step.strip()]
-    return [sep.join(steps[:i + 1]) for i in range(len(steps))] or [genre]
+    return [' > '.join(steps[:i + 1]) for i in range(len(steps))] or [genre]
 
 def add_parents(
     items:pd.DataFrame, # Items whose genres are paths
     sep:str=' > ', # What stands between parent and child; blanks around it may differ
-)->pd.DataFrame: # The same items; each genre follows its ancestors, each name once
+)->pd.DataFrame: # The same items; each genre follows its ancestors, each name once, ' > ' between the steps
     "Give every item the parents of its genres: 'Fiction > Crime' also makes it 'Fiction'"
     check_items(items)
     if not sep.strip(): raise ValueError(f"sep is {sep!r}; use the character between parent and child, e.g. ' > '.")
     def whole(gs): return list(dict.fromkeys(name for g in gs for name in _lineage(g, sep)))
     return items.assign(genres=items.genres.map(whole))
 
-# %% ../nbs/21_hierarchy.ipynb #a1414e60
-def _tree_lines(table, genre, sep, before='', branch=''):
+# %% ../nbs/21_hierarchy.ipynb #7dbc4c7b
+def _tree_lines(table, genre, before='', branch=''):
     "Lines (drawn name, items, named): `genre`, then those below it, in the order of `table`"
-    lines = [(before + branch + genre.rsplit(sep, 1)[-1], table['items'][genre], table.named[genre])]
+    name = genre.removeprefix(f'{table.parent[genre]} > ')
+    lines = [(before + branch + name, table['items'][genre], table.named[genre])]
     below = table.index[table.parent == genre]
     before += {'': '', '├─ ': '│  ', '└─ ': '   '}[branch]
     for child in below:
-        lines += _tree_lines(table, child, sep, before, '└─ ' if child == below[-1] else '├─ ')
+        lines += _tree_lines(table, child, before, '└─ ' if child == below[-1] else '├─ ')
     return lines
 
 def genre_tree(
@@ -43,23 +44,25 @@ def genre_tree(
 )->str: # One line a genre: items that carry it or a child of it, and items that name it
     "The hierarchy of genres with counts, to be printed"
     named = items.genres.map(lambda gs: {_lineage(g, sep)[-1] for g in gs}).explode().value_counts()
+    lineages = [_lineage(g, sep) for g in genre_vocab(items)]
+    above = {child: parent for line in lineages for parent, child in zip([None, *line], line)}
     counts = add_parents(items, sep).genres.explode().dropna().value_counts()
     if not len(counts): return 'no genres'
     table = pd.DataFrame({'items': counts, 'named': named.reindex(counts.index, fill_value=0)})
-    table['parent'] = pd.Series([(_lineage(g, sep)[:-1] or [None])[-1] for g in table.index], table.index, dtype=object)
+    table['parent'] = pd.Series([above[g] for g in table.index], table.index, dtype=object)
     table = table.sort_index().sort_values('items', ascending=False, kind='stable')
     shown = table[table['items'] >= min_count]
-    lines = [line for g in shown.index[shown.parent.isna()] for line in _tree_lines(shown, g, sep)]
+    lines = [line for g in shown.index[shown.parent.isna()] for line in _tree_lines(shown, g)]
     width = max([len(name) for name, _, _ in lines], default=0)
     text = [f'{"":{width}}  {"items":>7} {"named":>7}'] + [f'{name:{width}}  {n:>7,} {m:>7,}' for name, n, m in lines]
     if len(shown) < len(table): text.append(f'and {len(table) - len(shown)} genres with fewer than {min_count} items')
     return '\n'.join(text)
 
-# %% ../nbs/21_hierarchy.ipynb #144c66ed
+# %% ../nbs/21_hierarchy.ipynb #c5b7719c
 def consistent_probabilities(
     p, # (n, n_genres) probabilities, or 0/1 picks
     genres:list, # Name of each column, e.g. `genre_vocab(items)`
-    sep:str=' > ', # What stands between parent and child
+    sep:str=' > ', # What stands between parent and child; after `add_parents` as it is here
 )->np.ndarray: # (n, n_genres): the same, each genre raised to the likeliest below it
     "No child likelier than its parent: the max constraint of Giunchiglia & Lukasiewicz (NeurIPS 2020)"
     p = np.asarray(p)

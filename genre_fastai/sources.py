@@ -227,7 +227,7 @@ def find_images(
     found = [look_up(v) for v in values]
     return [path for path, _ in found], [note for _, note in found]
 
-# %% ../nbs/02_sources.ipynb #440663c7
+# %% ../nbs/02_sources.ipynb #eb04badf
 _USUAL = {
     'id_col': 'itemid id imdbid tmdbid movieid filmid bookid albumid idnumber isbn13 isbn asin upc '
               'universalproductcode',
@@ -411,13 +411,14 @@ def read_table(
     names:list=None, # Column names, where the file has no header row
     label_sep:str=None, # Character between two genres; `None`: see `guess_separator`
     sep:str=None, # Character between two fields of a text file; `None`: the likeliest
+    quotes:bool=True, # Do quotes enclose a field of a text file? False: they are characters like any other
 )->pd.DataFrame: # Items, with the column `mended`
     "Read items from a table: every record is a row. Raises `ItemsError` that says what is wrong, and with which column"
     if label_form not in ['auto', *LABEL_FORMS]:
         near = nearest(label_form, LABEL_FORMS)
         raise ItemsError(f"label_form {label_form!r} is unknown.{near} Use 'auto' or one of {LABEL_FORMS}.")
     if genre_col and genre_cols: raise ItemsError('genre_col and genre_cols were both given. Pass only one of them.')
-    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names, sep)
+    frame, notes = _given_frame(path) if isinstance(path, pd.DataFrame) else read_raw(path, names, sep, quotes)
     if isinstance(path, pd.DataFrame): path = 'DataFrame'
     id_col, text_cols, genre_col, genre_cols = _choose_columns(
         frame, id_col, image_col, text_cols, genre_col, genre_cols, meta_cols, label_form)

@@ -57,7 +57,7 @@ def _mend(value):
     mended = {keep(k): keep(v) for k, v in value.items()} if isinstance(value, dict) else [keep(v) for v in value]
     return mended, kinds
 
-# %% ../nbs/01_tables.ipynb #272218e1
+# %% ../nbs/01_tables.ipynb #1cbc0056
 _QUOTES = 'quotes out of balance, read as text'
 
 def _strict_record(lines, start, stop, delimiter, escape=None):
@@ -79,6 +79,7 @@ def split_records(
     text:str, # Delimited text
     delimiter:str=',', # Between two fields
     n_fields:int=None, # Fields of a sound record; `None`: as many as the first one has
+    quotes:bool=True, # Do quotes enclose a field? False: they are characters like any other
 )->tuple[list, list]: # Lists of fields, one a record, and for each a list of what was mended
     "Split text into records, so that a stray quote costs one line at most; lines without any character are no records"
     lines = text.split('\n') if '\n' in text else text.split('\r')
@@ -89,7 +90,7 @@ def split_records(
         if not line.strip(' '):
             i += 1
             continue
-        if '"' not in line: found = line.split(delimiter), i + 1
+        if not quotes or '"' not in line: found = line.split(delimiter), i + 1
         else:
             stop = min(i + span, len(lines))
             for escape in [None, '\\'] if '\\"' in line else [None]:
@@ -189,7 +190,7 @@ def number_repeats(
         out.append(name)
     return out, [a != b for a, b in zip(ids, out)]
 
-# %% ../nbs/01_tables.ipynb #40216934
+# %% ../nbs/01_tables.ipynb #c1592526
 _TEXT_SUFFIXES = ['.csv', '.tsv', '.tab', '.txt', '.json', '.jsonl', '.ndjson']
 _SUFFIXES = _TEXT_SUFFIXES + [s + '.gz' for s in _TEXT_SUFFIXES] + ['.parquet', '.pq']
 _MANY, _FEW = 'too many fields, joined', 'too few fields, filled up'
@@ -199,13 +200,13 @@ def _column_names(names):
     names = [mend_text(str(name))[0].strip() or f'column_{i}' for i, name in enumerate(names)]
     return number_repeats(names)[0]
 
-def _delimited_frame(text, path, delimiter, names):
+def _delimited_frame(text, path, delimiter, names, quotes):
     "Rows of a delimited file as columns of strings, and notes"
     first = re.search(r'[^\r\n ][^\r\n]*', text)
     outside = re.sub(r'"[^"]*"', '', first[0] if first else '')
     def fit(d): return -abs(outside.count(d) + 1 - len(names)) if names else outside.count(d)
     delimiter = delimiter or max(',;\t|', key=fit)
-    records, notes = split_records(text, delimiter, len(names) if names else None)
+    records, notes = split_records(text, delimiter, len(names) if names else None, quotes)
     if records and (names is None or records[0] == names): header, records, notes = records[0], records[1:], notes[1:]
     else: header = names
     if not records: raise ItemsError(f'table {path!r} holds no rows. Check the file.')
@@ -227,7 +228,7 @@ def _delimited_frame(text, path, delimiter, names):
         if len(fields) > n:
             records[i] = fields = [f.strip(' ') for f in align_fields(fields, profile, delimiter)]
             notes[i].append(_MANY)
-        if notes[i]: records[i] = [f[1:-1] if f.count('"') == 2 and f[0] == f[-1] == '"' else f for f in fields]
+        if quotes and notes[i]: records[i] = [f[1:-1] if f.count('"') == 2 and f[0] == f[-1] == '"' else f for f in fields]
         if len(fields) < n:
             records[i] = fields + [None]*(n - len(fields))
             notes[i].append(_FEW)
@@ -283,6 +284,7 @@ def read_raw(
     path, # A .csv, .tsv, .json, .jsonl or .parquet file; the text ones also with .gz
     names:list=None, # Column names, for delimited text without a header row
     sep:str=None, # Character between two fields of delimited text; `None`: a tab in a .tsv, else the likeliest
+    quotes:bool=True, # Delimited text: do quotes enclose a field? False: they are characters like any other
 )->tuple[pd.DataFrame, list]: # Columns as they stand, None where a value is missing; a list of mends for each row
     "Read a table, every record a row; raises `ItemsError` where there is none"
     path, suffix = _require_table(path)
@@ -304,7 +306,7 @@ def read_raw(
             frame = pd.DataFrame({c: pd.Series([r.get(c) for r in rows], dtype=object) for c in columns})
         else:
             if suffix in ('tsv', 'tab'): sep = sep or '\t'
-            frame, notes = _delimited_frame(text, str(path), sep, names)
+            frame, notes = _delimited_frame(text, str(path), sep, names, quotes)
     if not len(frame) or not len(frame.columns): raise ItemsError(f'table {str(path)!r} holds no rows. Check the file.')
     frame.columns = _column_names(frame.columns)
     frame = restore_lists(frame.reset_index(drop=True).astype(object))

@@ -1,5 +1,5 @@
 "A published set, with its official split, by `GenreClassifier`: our score among the published ones"
-import argparse, os
+import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -9,19 +9,25 @@ from genre_fastai.estimator import MAX_FIT_ROWS
 
 
 def fit_and_test(items, seed):
-    "Train and test rows: the official ones, or one split of 80/20; of train as many as can be fitted. Nothing is taken from test"
-    if items.split.isna().all(): items = split_items(clean_items(items, needs='any', near='keep')[0], valid=0, test=.2, seed=seed)
+    """Train and test rows, and a note on how many are fitted; nothing is taken from test
+
+    The rows are the official ones, or one split of 80/20; of train and valid as many as can be fitted."""
+    if items.split.isna().all():
+        items = split_items(clean_items(items, needs='any', near='keep')[0], valid=0, test=.2, seed=seed)
     known = items[items.genres.map(len) > 0]
     test, train = known[known.split == 'test'], known[known.split.isin(['train', 'valid'])]
-    vocab = set(genre_vocab(train))
-    new = test.genres.map(lambda genres: bool(set(genres) - vocab)).sum()
-    if new: print(f'{new} test rows have genres that train lacks: these labels are left out, and rows that have no other.')
+    fitted = sample_items(train.assign(split=None), MAX_FIT_ROWS, seed=seed) if len(train) > MAX_FIT_ROWS else train
+    note = f'fitted on {len(fitted):,} of {len(train):,} train and valid rows'
+    vocab = genre_vocab(fitted)
+    lost = [g for g in genre_vocab(train) if g not in vocab]
+    if len(fitted) < len(train): print(f'{note}, drawn with seed {seed}.')
+    if lost: print(f'{len(lost)} genres are in none of the rows drawn, and are not learned: {some(lost)}.')
+    new = test.genres.map(lambda genres: not set(genres) <= set(vocab)).sum()
+    if new:
+        print(f'{new} test rows have genres that no fitted row has: '
+              'these labels are left out, and rows that have no other.')
     test = test.assign(genres=[[g for g in genres if g in vocab] for genres in test.genres])
-    test = test[test.genres.map(len) > 0]
-    if len(train) > MAX_FIT_ROWS:
-        print(f'{len(train):,} rows to train; {MAX_FIT_ROWS:,} of them are fitted, drawn with seed {seed}.')
-        train = sample_items(train.assign(split=None), MAX_FIT_ROWS, seed=seed)
-    return pd.concat([train.assign(split='train'), test], ignore_index=True)
+    return pd.concat([fitted.assign(split='train'), test[test.genres.map(len) > 0]], ignore_index=True), note
 
 
 def main():
@@ -34,15 +40,16 @@ def main():
     parser.add_argument('--reads', nargs='+', choices=['image', 'text'], help='leave the other aside')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    items = fit_and_test(read_benchmark(args.name, args.folder, args.image_dir), args.seed)
+    items, note = fit_and_test(read_benchmark(args.name, args.folder, args.image_dir), args.seed)
     clf = GenreClassifier(args.preset, args.seed, args.encoder, reads=args.reads).fit(items)
-    test = items[items.split == 'test']
-    y, p, metrics = genre_matrix(test, list(clf.classes_)), clf.predict_proba(test), list(published_scores(args.name).metric.unique())
+    test, metrics = items[items.split == 'test'], list(published_scores(args.name).metric.unique())
+    y, p = genre_matrix(test, list(clf.classes_)), clf.predict_proba(test)
     known = [m for m in metrics if m in METRICS] or [('map' if clf.multilabel_ else 'accuracy'), 'macro_f1']
-    ours = score_table(y, {f"genre_fastai, preset '{args.preset}'": p}, clf.multilabel_, clf.thresholds_, metrics=known)
-    print(beside_published(args.name, ours).to_markdown(disable_numparse=True))
-    print(f'\n{len(test):,} test rows, {len(clf.classes_)} genres, seed {args.seed}. What this does not show: how much of the difference is due to '
-          'what each model was trained on before.')
+    ours = score_table(y, {f"genre_fastai, preset '{args.preset}'": p}, clf.multilabel_, clf.thresholds_,
+                       metrics=known)
+    print(beside_published(args.name, ours, note).to_markdown(disable_numparse=True))
+    print(f'\n{len(test):,} test rows, {len(clf.classes_)} genres, seed {args.seed}. '
+          'What this does not show: how much of the difference is due to what each model was trained on before.')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"Scoreboard on real posters with overviews and metadata, and on book covers with titles: everything together, on grouped folds"
+"Scoreboard on posters with overviews and metadata, and on book covers with titles: everything, on grouped folds"
 import argparse, os, time
 from pathlib import Path
 
@@ -12,19 +12,23 @@ META = ['released', 'runtime', 'rated', 'language', 'country', 'director', 'acto
 def films(data):
     "Films with an overview, and genres with 20 films or more; the genres come from a table of their own"
     folder = data/'posters'
-    labels = read_table(folder/'genres_onehot.csv', id_col='Id', genre_col='Genre', image_dir=folder/'images', text_cols=[], meta_cols=[])
-    facts = read_table(folder/'movies.csv', id_col='imdb_id', text_cols=['overview'], genre_cols=[], image_dir=folder/'images')
+    labels = read_table(folder/'genres_onehot.csv', id_col='Id', genre_col='Genre', image_dir=folder/'images',
+                        text_cols=[], meta_cols=[])
+    facts = read_table(folder/'movies.csv', id_col='imdb_id', text_cols=['overview'], genre_cols=[],
+                       image_dir=folder/'images')
     genres = labels.drop_duplicates('item_id').set_index('item_id').genres.reindex(facts.item_id)
     items = facts.assign(genres=[g if isinstance(g, list) else [] for g in genres])
-    return clean_items(items, needs='text', min_count=20, copies='keep'), dict(text_cols=['title', 'text'], meta_cols=META)
+    how = dict(text_cols=['title', 'text'], meta_cols=META)
+    return clean_items(items, needs='text', min_count=20, copies='keep'), how
 
 
 def books(data):
     "Book covers with titles, at the top level of their shelves, with 80 books or more"
     folder = data/'book_covers'
-    items = read_table(folder/'books.csv', id_col='ID_number', image_col='ID_number', image_dir=folder/'images', genre_col='genres',
-                       text_cols=['title'])
-    return clean_items(roll_up_genres(items), needs='text', min_count=80, min_words=1, copies='keep', blank='keep'), dict(text_cols=None)
+    items = read_table(folder/'books.csv', id_col='ID_number', image_col='ID_number', image_dir=folder/'images',
+                       genre_col='genres', text_cols=['title'])
+    items = roll_up_genres(items)
+    return clean_items(items, needs='text', min_count=80, min_words=1, copies='keep', blank='keep'), {'text_cols': None}
 
 
 SETS = {'posters': films, 'book_covers': books}
@@ -37,7 +41,7 @@ def with_thresholds(p, thresholds):
 
 
 def over_folds(items, preset, how, seed):
-    "Name -> (n, n_genres) probabilities of rows left out of the fit, and the same with thresholds at .5; seconds a fold"
+    "Name -> (n, n_genres) probabilities of rows left out of the fit; the same with thresholds at .5; seconds a fold"
     found, cut, seconds = {}, {}, []
     for fold in sorted(items.fold.unique()):
         test, start = (items.fold == fold).to_numpy(), time.time()
@@ -50,8 +54,8 @@ def over_folds(items, preset, how, seed):
 
 
 def shuffled(items, seed):
-    genres = items.genres.to_numpy().copy()
-    return items.assign(genres=pd.Series(list(genres[np.random.default_rng(seed).permutation(len(genres))]), index=items.index, dtype=object))
+    order = np.random.default_rng(seed).permutation(len(items))
+    return items.assign(genres=items.genres.to_numpy()[order])
 
 
 def table(y, found, cut, groups):
@@ -61,15 +65,25 @@ def table(y, found, cut, groups):
     return board
 
 
-def main():
+def by_genre(y, p, items):
+    "Every genre's scores; the averages with intervals that draw the items of a group together"
+    return format_scores(genre_report(y, p, genre_vocab(items), True, groups=items.group.to_numpy()))
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data', required=True, type=Path, help='folder with posters/ and book_covers/')
     parser.add_argument('--out', type=Path, default=Path('runs/fusion'))
     parser.add_argument('--overwrite', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--only', nargs='+', choices=list(SETS), default=list(SETS), help='one of the sets')
-    parser.add_argument('--presets', nargs='+', choices=list(PRESETS), default=list(PRESETS))
-    args = parser.parse_args()
+    parser.add_argument('--presets', nargs='+', choices=list(PRESETS), default=['fast', 'medium'],
+                        help="'best' is 'medium' again where none of its bodies is found")
+    return parser
+
+
+def main():
+    args = arguments().parse_args()
     if (args.data/'weights').is_dir(): os.environ.setdefault('GENRE_FASTAI_WEIGHTS', str(args.data/'weights'))
     out, lines = start_run(args.out, overwrite=args.overwrite, data=args.data.name, seed=args.seed), []
 
@@ -78,7 +92,8 @@ def main():
         print(f'\n{text}', flush=True)
         with atomic_path(out/'fusion.md') as path: path.write_text('\n\n'.join(lines) + '\n', encoding='utf-8')
 
-    write(f'# Everything together\n\nSeed {args.seed}. ' + ', '.join(f'{k} {v}' for k, v in environment().items()) + '.')
+    versions = ', '.join(f'{k} {v}' for k, v in environment().items())
+    write(f'# Everything together\n\nSeed {args.seed}. {versions}.')
     for name in args.only:
         start = time.time()
         (items, report), how = SETS[name](args.data)
@@ -97,20 +112,24 @@ def main():
             rows = {f'{preset}: {k}': v for k, v in found.items()}
             wholes |= rows
             cuts |= {f'{preset}: {k}': v for k, v in cut.items()}
-            write(f'{table(y, rows, {k: cuts[k] for k in rows}, groups).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n'
+            board = table(y, rows, {k: cuts[k] for k in rows}, groups).reset_index()
+            write(f'{board.to_markdown(index=False, disable_numparse=True)}\n\n'
                   f'{np.mean(seconds):.0f} s a fold with what was remembered.')
         for better, worse in zip(args.presets[1:], args.presets):
-            gain = paired_bootstrap('map', y, chosen[better]['everything'], chosen[worse]['everything'], True, groups=groups)
+            gain = paired_bootstrap('map', y, chosen[better]['everything'], chosen[worse]['everything'], True,
+                                    groups=groups)
             write(f'mAP of {better} minus {worse}: {gain}')
         write(removal(items, chosen[args.presets[0]], args.presets[0], how, args.seed, y, groups))
         prior = np.tile(y.mean(0), (len(y), 1))
         broken = shuffled(items, args.seed)
         p_broken = over_folds(broken, 'fast', how, args.seed)[0]['everything']
-        write(f'Prior only: mAP {genre_scores(y, prior, True)["map"]:.3f}, calibration error {calibration_error(y, prior, True):.3f}. '
+        write(f'Prior only: mAP {genre_scores(y, prior, True)["map"]:.3f}, '
+              f'calibration error {calibration_error(y, prior, True):.3f}. '
               f"'fast' on shuffled genres: mAP {genre_scores(genre_matrix(broken), p_broken, True)['map']:.3f}.")
-        write('Genre by genre:\n\n' + format_scores(genre_report(y, cuts[f'{args.presets[0]}: everything'], genre_vocab(items), True)).reset_index()
-              .to_markdown(index=False, disable_numparse=True))
-    write('What this does not show: other sources of posters and books; the form of the presets was chosen on left-out predictions for these rows.')
+        detail = by_genre(y, cuts[f'{args.presets[0]}: everything'], items).reset_index()
+        write('Genre by genre:\n\n' + detail.to_markdown(index=False, disable_numparse=True))
+    write('What this does not show: other sources of posters and books; '
+          'the form of the presets was chosen on left-out predictions for these rows.')
 
 
 def removal(items, found, preset, how, seed, y, groups):
@@ -119,9 +138,11 @@ def removal(items, found, preset, how, seed, y, groups):
     present = [k for k in kinds if f'{k} alone' in found]
     for gone in present:
         left = [kinds[k] for k in present if k != gone]
-        own = over_folds(items, preset, how | {'reads': left, 'meta_cols': how.get('meta_cols') if 'meta' in left else None}, seed)[0]['everything']
+        less = how | {'reads': left, 'meta_cols': how.get('meta_cols') if 'meta' in left else None}
+        own = over_folds(items, preset, less, seed)[0]['everything']
         taken = found[f'without {gone}' if len(present) > 2 else f'{next(k for k in present if k != gone)} alone']
-        rows.append({'without': gone, 'taken away at prediction': genre_scores(y, taken, True)['map'], 'never had it': genre_scores(y, own, True)['map'],
+        rows.append({'without': gone, 'taken away at prediction': genre_scores(y, taken, True)['map'],
+                     'never had it': genre_scores(y, own, True)['map'],
                      'difference': paired_bootstrap('map', y, taken, own, True, groups=groups)})
     return f'Preset {preset!r}, mAP:\n\n' + pd.DataFrame(rows).round(3).to_markdown(index=False)
 

@@ -172,6 +172,19 @@ def test_cmu_movies(tmp_path):
     save_items(items, tmp_path/'items.parquet')
 
 
+def test_cmu_tables_are_unquoted_and_a_mend_is_said_once(tmp_path):
+    line = '{0}\t/m/0{0}\t{1}\t1999\t\t90.0\t{{}}\t{{}}\t{{"/m/a": "Drama"}}\n'.format
+    write(tmp_path/'movie.metadata.tsv', (line(1, '"Heroes"') + line(2, '5" of rain')).encode() + line(3, 'Café').encode('cp1252'))
+    write(tmp_path/'plot_summaries.txt', '1\t"It was spoken."\n2\t"She goes.\n'.encode() + '3\tThe café.\n'.encode('cp1252'))
+    items = check_items(read_benchmark('cmu-movies', tmp_path))
+    assert items.title.tolist() == ['"Heroes"', '5" of rain', 'Café']
+    assert items.text.tolist() == ['"It was spoken."', '"She goes.', 'The café.']
+    assert items.mended.tolist() == [None, None, 'not UTF-8, read as cp1252'] and items.genres.tolist() == [['Drama']]*3
+    write(tmp_path/'booksummaries.txt', '620\t/m/0hhy\t"A Farm"\tG. O.\t1945\t{"/m/06nbt": "Satire"}\t"Whole."\n')
+    book = read_benchmark('cmu-books', tmp_path).iloc[0]
+    assert (book.title, book.text, book.genres, book.mended) == ('"A Farm"', '"Whole."', ['Satire'], None)
+
+
 def test_cmu_books(tmp_path):
     write(tmp_path/'booksummaries'/'booksummaries.txt',
           '620\t/m/0hhy\tA Farm\tG. O.\t1945\t{"/m/016lj8": "Roman \\u00e0 clef", "/m/06nbt": "Satire"}\t Old Major, a boar, speaks.\n'
@@ -199,6 +212,14 @@ def test_posters(tmp_path, images):
     assert not {'Comedy', 'Drama', 'N/A', 'War'} & set(items), 'one-hot columns give the genre away'
     assert items.mended.tolist() == [None, 'one-hot columns differ from Genre', 'id repeated, numbered',
                                      "genre such as 'N/A' left out"]
+
+
+def test_posters_with_a_comma_in_a_column_name(tmp_path):
+    write(posters(tmp_path, 'Images')/'train.csv', '"Id","Genre","Crime, true","Say ""War"""\ntt1,"[\'Crime, true\']",1,0\n'
+          'tt2,"[\'Say ""War""\']",0,1\n')
+    items = read_benchmark('posters', tmp_path)
+    assert not {'Crime, true', 'Say "War"'} & set(items), 'one-hot columns give the genre away'
+    assert items.mended.tolist() == [None, None] and items.genres.tolist() == [['Crime, true'], ['Say "War"']]
 
 
 def test_posters_table_must_be_one(tmp_path):
@@ -243,6 +264,7 @@ def test_every_figure_has_its_source(name):
 
 def test_second_hand_and_other_splits_are_marked():
     notes = published_scores('mm-imdb').set_index('method').note
+    assert 'from memory' in notes['GMU'] and '.54' in notes['GMU']
     assert notes[['GMU', 'MMBT']].str.contains('second hand').all() and notes.drop(['GMU', 'MMBT']).str.contains('split').all()
     assert published_scores('bookcover30').query('year < 2026').note.eq('').all()
     assert len(MM_IMDB_GENRES) == len(set(MM_IMDB_GENRES)) == 23
@@ -259,6 +281,7 @@ def test_beside_published_takes_every_form():
     interval = Interval(.29, .27, .31)
     for score in (interval, str(interval)):
         assert beside_published('bookcover30', {'accuracy': score}).accuracy['ours'] == '.290 [.270, .310]'
+    assert beside_published('bookcover30', {'top3': .4}, note='by hand').note['ours'] == 'ours; n not given; by hand'
     order = beside_published('bookcover30', {'accuracy': .29, 'n': 5700})
     assert order.index.tolist()[order.index.get_loc('ours') + 1] == 'NASNet'
     assert order.note['ours'] == 'ours; 5,700 items' and order.accuracy['ours'] == '.290'

@@ -2,6 +2,7 @@
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
+from genre_fastai.bundle import agreeing
 from genre_fastai.core import ItemsError, check_items, genre_matrix, genre_vocab, make_items
 from genre_fastai.hierarchy import add_parents, consistent_probabilities, genre_tree
 from genre_fastai.prepare_data import roll_up_genres
@@ -22,9 +23,23 @@ def test_parents(given_genres, wanted): assert added(*given_genres) == wanted
 
 
 def test_another_separator():
-    assert added('Music/Jazz/Bop', sep='/') == ['Music', 'Music/Jazz', 'Music/Jazz/Bop']
+    assert added('Music/Jazz/Bop', sep='/') == ['Music', 'Music > Jazz', 'Music > Jazz > Bop']
+    assert added('Music/Jazz', 'Music > Jazz', sep='/') == ['Music', 'Music > Jazz']
     assert added('R&B > Soul', sep='/') == ['R&B > Soul']
     with pytest.raises(ValueError, match="sep is ' '"): added('A B', sep=' ')
+
+
+@pytest.mark.parametrize('sep', ['/', '>', ' > ', '|', ' / '])
+def test_whatever_the_separator_predictions_agree(sep):
+    items = add_parents(make_items(genres=[[f'Fiction{sep}Crime'], ['Fiction']]), sep=sep)
+    assert add_parents(items, sep=sep).genres.tolist() == items.genres.tolist()
+    assert agreeing(np.array([[.1, .9]]), genre_vocab(items), True).tolist() == [[.9, .9]]
+
+
+def test_a_tree_of_another_separator():
+    items = make_items(genres=[['A/B'], ['A / B/C'], ['A'], ['R&B > Soul']])
+    assert [line.split() for line in genre_tree(items, sep='/').splitlines()[1:]] == [
+        ['A', '3', '1'], ['└─', 'B', '2', '1'], ['└─', 'C', '1', '1'], ['R&B', '>', 'Soul', '1', '1']]
 
 
 def test_items_are_checked_and_otherwise_untouched():

@@ -3,9 +3,10 @@ import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, CrossEntropyLossFlat, vision_learner
 
 from genre_fastai.blocks import cover_block, fit_rows
-from genre_fastai.core import ItemsError, make_items
+from genre_fastai.core import ItemsError, genre_matrix, make_items
 from genre_fastai.fine_tune import learner_probabilities, plot_curves
 from genre_fastai.learner import class_weights, genre_learner, predict_items
+from genre_fastai.metrics import genre_report, plot_confusion
 from genre_fastai.models import GenreNet, SmallCNN, lower_top_head, fast_dtype, genre_net
 from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
@@ -105,6 +106,17 @@ def test_fastai_verbs(single):
     assert found.confusion_matrix().sum() == len(targets) and isinstance(found.most_confused(), list)
     axes = plot_curves(learn)
     assert [a.get_title() for a in axes] == ['Loss', 'Metrics on validation rows']
+
+
+def test_several_genres_are_for_our_own_confusion(several):
+    "The lines of the README; fastai's table has yes and no in the places of the first two genres, and no third"
+    learn = genre_learner(loaders(several))
+    p = learner_probabilities(learn, several)['test']
+    y = genre_matrix(several[several.split == 'test'], learn.dls.vocab)
+    assert len(plot_confusion(y, p, learn.dls.vocab, True).texts) > 0
+    assert genre_report(y, p, learn.dls.vocab, True, n_boot=20).support[:3].tolist() == y.sum(0).tolist()
+    with learn.no_bar(): theirs = ClassificationInterpretation.from_learner(learn).confusion_matrix()
+    assert theirs[:2, :2].sum() == 3*learn.dls.valid.n and not theirs[2].any()
 
 
 def test_plain_fastai_learner_takes_our_loaders(single):

@@ -4,6 +4,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import genre_fastai
 
@@ -44,6 +45,14 @@ def test_versions_agree():
     settings.read(root/'settings.ini')
     assert settings['DEFAULT']['version'] == genre_fastai.__version__
     assert f"## {genre_fastai.__version__}" in (root/'CHANGELOG.md').read_text()
+
+
+def test_timm_is_new_enough_for_the_asymmetric_loss():
+    "`AsymmetricLossMultiLabel` takes `pos_weight` and `reduction` from 1.0.31 on; 1.0.30 has neither"
+    settings = ConfigParser(delimiters=['='])
+    settings.read(root/'settings.ini')
+    needs = {r.name: r.specifier for r in map(Requirement, settings['DEFAULT']['requirements'].split('\n')[1:]) if r}
+    assert '1.0.31' in needs['timm'] and '1.0.30' not in needs['timm']
 
 
 @pytest.mark.parametrize('room', rooms)

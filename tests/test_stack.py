@@ -1,6 +1,6 @@
 "Stacking: better than a mean, calibrated, silent parts cost nothing, nothing is seen twice"
 import numpy as np, pytest
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from genre_fastai.metrics import calibration_error, genre_scores
 from genre_fastai.stack import ProbabilityStack
@@ -45,8 +45,12 @@ def test_noise_gets_no_say():
 def test_rare_sets_fall_back_to_the_mean_of_evidence():
     y, found = case(200, 0)
     found[0, ::2], found[1, 1::2] = np.nan, np.nan                      # never both
-    p = ProbabilityStack().fit(found, y).predict_proba(case(5, 1)[1])
-    assert np.isfinite(p).all() and (p > 0).all() and (p < 1).all()
+    stack, new = ProbabilityStack().fit(found, y), case(5, 1)[1]
+    alone, both = ([stack.sets_.index(s) for s in sets] for sets in ([(0,), (1,)], [(0, 1)]))
+    evidence = logit(new) - logit(y.mean(0))
+    said = [stack.offsets_[k] + stack.weights_[k, m]*evidence[m] for m, k in enumerate(alone)]
+    assert np.allclose(stack.predict_proba(new), expit(np.mean(said, 0)))
+    assert np.allclose(stack.offsets_[both], stack.offsets_[alone].mean(0)) and stack.weights_[both].min() > .1
 
 
 def test_left_out_predictions_do_not_see_their_row():

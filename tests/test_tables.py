@@ -93,6 +93,14 @@ def test_an_open_quote_that_closes_in_a_later_record():
     assert [bool(n) for n in notes] == [False, True, False, False, False]
 
 
+def test_quotes_may_be_characters_like_any_other(tmp_path):
+    text = '1\t"Heroes"\tWar\n2\t5" of rain\tWar\n3\tWhy?\tWhy not?\t"War"\n'
+    assert split_records(text, '\t', quotes=False) == ([line.split('\t') for line in text.splitlines()], [[], [], []])
+    frame, notes = read_raw(write(tmp_path/'t.tsv', text.encode()), ['id', 'title', 'genre'], quotes=False)
+    assert frame.title[:2].tolist() == ['"Heroes"', '5" of rain'] and frame.genre[2] == '"War"'
+    assert notes == [[], [], ['too many fields, joined']]
+
+
 def test_backslash_quotes(): assert split_records('1,"say \\"hi\\", then",War')[0] == [['1', 'say "hi", then', 'War']]
 
 

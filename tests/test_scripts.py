@@ -1,0 +1,87 @@
+"Scripts that score whole sets: nothing of test is fitted, and what was fitted is said"
+import importlib.util, sys
+from pathlib import Path
+
+import numpy as np, pandas as pd, pytest
+from PIL import Image
+
+from genre_fastai.benchmarks import read_benchmark
+from genre_fastai.core import genre_matrix, genre_vocab, make_items
+from genre_fastai.estimator import GenreClassifier
+
+scripts = Path(__file__).resolve().parent.parent/'scripts'
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f'script_{name}', scripts/f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def synopses(tmp_path):
+    "200 train rows, 40 valid and 80 test in the form of MPST; 30 tags stand in one train row and one test row each"
+    words, rng = {'cult': 'robe chant moon altar', 'violence': 'gun fist blood knife'}, np.random.default_rng(0)
+    tags = [list(words)[i % 2] for i in range(320)]
+    table = pd.DataFrame({
+        'imdb_id': [f'tt{i}' for i in range(320)], 'title': 'A title', 'split': ['train']*200 + ['val']*40 + ['test']*80,
+        'plot_synopsis': [' '.join(rng.choice(words[t].split(), 12)) + f' number {i}.' for i, t in enumerate(tags)],
+        'tags': [f'{t}, rare {i % 240}' if i % 240 < 30 else t for i, t in enumerate(tags)]})
+    table.to_csv(tmp_path/'mpst_full_data.csv', index=False)
+    return tmp_path
+
+
+def test_genres_that_sampling_loses_are_not_asked_for(synopses, monkeypatch, capsys):
+    script = load('benchmark')
+    monkeypatch.setattr(script, 'MAX_FIT_ROWS', 60)
+    published = read_benchmark('mpst', synopses)
+    items, note = script.fit_and_test(published, seed=0)
+    train, test = items[items.split == 'train'], items[items.split == 'test']
+    assert len(train) == 60 and note == 'fitted on 60 of 240 train and valid rows'
+    assert set(genre_vocab(test)) <= set(genre_vocab(train)) and len(test) == 80
+    assert not set(train.item_id) & set(published.item_id[published.split == 'test'])
+    said, lost = capsys.readouterr().out, 32 - len(genre_vocab(train))
+    assert lost > 0 and f'{lost} genres are in none of the rows drawn' in said and f'{lost} test rows have genres' in said
+    assert GenreClassifier(text_encoder='words', reads='text').fit(items).predict_proba(test).shape == (80, 32 - lost)
+
+
+def test_without_sampling_all_is_fitted(synopses, capsys):
+    items, note = load('benchmark').fit_and_test(read_benchmark('mpst', synopses), seed=0)
+    assert note == 'fitted on 240 of 240 train and valid rows' and not capsys.readouterr().out
+    assert items.split.value_counts().to_dict() == {'train': 240, 'test': 80} and len(genre_vocab(items)) == 32
+
+
+def test_the_note_stands_beside_our_score(tmp_path, monkeypatch, capsys):
+    row = '"{0}","{0}.png","http://covers.example/{0}.png","Title {0}","A. Writer","{1}","{2}"\n'.format
+    for part, ids in {'train': range(60), 'test': range(60, 80)}.items():
+        text = ''.join(row(f'b{i}', i % 2, ['Law', 'Travel'][i % 2]) for i in ids)
+        (tmp_path/f'book30-listing-{part}.csv').write_text(text)
+        for i in ids: Image.effect_noise((32, 48), 20 + 100*(i % 2)).save(tmp_path/f'b{i}.png')
+    script = load('benchmark')
+    monkeypatch.setattr(script, 'MAX_FIT_ROWS', 40)
+    arguments = ['bookcover30', str(tmp_path), '--encoder', 'colours', '--reads', 'image']
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    script.main()
+    own, = [line for line in capsys.readouterr().out.splitlines() if line.startswith('| genre_fastai')]
+    assert 'ours; 20 items, the official test part has 5,700; fitted on 40 of 60 train and valid rows' in own
+
+
+def test_averages_over_genres_are_resampled_by_group():
+    rng = np.random.default_rng(0)
+    once = make_items(genres=[[g] for g in rng.choice(['A', 'B'], 30)])
+    items = pd.concat([once]*10, ignore_index=True).assign(group=list(range(30))*10)
+    y = genre_matrix(items)
+    p = np.tile(np.where(rng.random((30, 1)) < .3, 1 - y[:30], y[:30]), (10, 1)).astype(float)
+    alone, together = (load('fusion').by_genre(y, p, items.assign(group=g)) for g in (range(300), items.group))
+    def width(table): return np.ptp([float(x) for x in table.loc['macro average'].f1.split('[')[1].rstrip(']').split(', ')])
+    assert width(together) > 2*width(alone)
+
+
+def test_fusion_scores_the_presets_that_need_no_larger_weights():
+    assert load('fusion').arguments().parse_args(['--data', 'x']).presets == ['fast', 'medium']
+
+
+@pytest.mark.parametrize('name', ['benchmark', 'fusion'])
+def test_lines_fit(name):
+    assert [line for line in (scripts/f'{name}.py').read_text().splitlines() if len(line) > 120] == []
