@@ -33,7 +33,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #0fa231af
+# %% ../nbs/72_estimator.ipynb #31721151
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from
     sizes=(224, 320, (320, 480)), image=dict(kernel='exponential'),
     text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
@@ -61,7 +61,8 @@ def preset_encoders(
     if missing:
         found = some([b.weights.arch for b in bodies]) if bodies else f"the body of {recipe['otherwise']!r}"
         warnings.warn(f'preset {preset!r} goes on with {found}: {len(missing)} of its {len(recipe["bodies"])} bodies '
-                      f"have no weights here. {str(missing[0]).split(' Give ')[0]}", stacklevel=2)
+                      f"have no weights here; {str(missing[0]).split(' Give ')[0]} Put files named like "
+                      f"{recipe['bodies'][0]}.safetensors into the folder that GENRE_FASTAI_WEIGHTS names.", stacklevel=2)
     if not bodies: return preset_encoders(recipe['otherwise'])
     return [BodyEncoder(b, 'all', size, flip=True) for b in bodies for size in recipe['sizes']]
 
@@ -407,7 +408,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         for column in columns if len(columns) > 1 else []:
             probabilities[f'{column} alone'] = self._column_alone(joined, column)
         probabilities['this classifier'] = self._by_split(items, self.predict_proba)
-        return format_scores(score_models(items, probabilities))
+        own = {'this classifier': self.thresholds_} if self.multilabel_ else None
+        return format_scores(score_models(items, probabilities, own))
 
     def ablate(self,
         items:pd.DataFrame, # Items

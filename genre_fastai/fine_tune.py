@@ -433,7 +433,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
         save_checkpoint(record.best, learn.model.state_dict(), {})
     else: _fit_stage(learn, stage, number, record, WeightAverage(learn.model, average) if average else None, cbs)
 
-# %% ../nbs/50_fine_tune.ipynb #03021b68
+# %% ../nbs/50_fine_tune.ipynb #b098e7b7
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`
     folder, # Where the bundle goes
@@ -450,8 +450,9 @@ def save_learner(
     thresholds = tune_thresholds(genre_matrix(valid, vocab), predict_items(learn, valid)) if multilabel else None
     seen = set.union(*row_fingerprints(pd.concat([train, valid])))
     data = MADE_DATA if 'p_genres' in train else ''
+    shares = genre_matrix(train, vocab).mean(0).tolist()
     trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data,
-                      scores=scores or {}, seen=sorted(seen))
+                      scores=scores or {}, shares=shares, seen=sorted(seen))
     return save_bundle(folder, [_network_part(learn)], vocab, thresholds, trained_on,
                        model_card('a fine-tuned network', trained_on, vocab), overwrite)
 

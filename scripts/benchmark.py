@@ -45,8 +45,9 @@ def main():
     test, metrics = items[items.split == 'test'], list(published_scores(args.name).metric.unique())
     y, p = genre_matrix(test, list(clf.classes_)), clf.predict_proba(test)
     known = [m for m in metrics if m in METRICS] or [('map' if clf.multilabel_ else 'accuracy'), 'macro_f1']
-    ours = score_table(y, {f"genre_fastai, preset '{args.preset}'": p}, clf.multilabel_, clf.thresholds_,
-                       metrics=known)
+    inputs = ' and '.join({'image': 'pictures', 'text': 'texts'}[part.reads] for part in clf.parts_)
+    name = f"genre_fastai, preset '{args.preset}' on {inputs}" + (f' by {args.encoder}' if args.encoder else '')
+    ours = score_table(y, {name: p}, clf.multilabel_, clf.thresholds_, metrics=known)
     print(beside_published(args.name, ours, note).to_markdown(disable_numparse=True))
     print(f'\n{len(test):,} test rows, {len(clf.classes_)} genres, seed {args.seed}. '
           'What this does not show: how much of the difference is due to what each model was trained on before.')

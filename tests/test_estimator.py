@@ -112,7 +112,7 @@ def test_presets_take_the_bodies_that_have_weights(tmp_path, monkeypatch):
         preset_encoders('best')
     def store(arch): save_file(load_body(arch, 'random').model.state_dict(), tmp_path/f'{arch}.safetensors')
     store('test_resnet')
-    with pytest.warns(UserWarning, match="the body of 'medium': 3 of its 3 bodies have no weights here. .*test_vit"): found = preset_encoders('best')
+    with pytest.warns(UserWarning, match="the body of 'medium': 3 of its 3 bodies have no weights here; .*test_vit"): found = preset_encoders('best')
     assert [(e.body.weights.arch, e.size) for e in found] == [('test_resnet', 32), ('test_resnet', (32, 48))]
     store('test_vit'), store('test_convnext')
     with pytest.warns(UserWarning, match="goes on with 'test_vit', 'test_convnext': 1 of its 3 bodies"): found = preset_encoders('best')
