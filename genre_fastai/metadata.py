@@ -191,7 +191,7 @@ class NameColumn:
     ): # (n, n_names) csr float32, rows of length 1, or 0 where there is no known name
         return self.counter.transform(self.names(cells))
 
-# %% ../nbs/35_metadata.ipynb #253cdd00
+# %% ../nbs/35_metadata.ipynb #738491a3
 def _fitted_column(cells):
     "The column for these plain cells; an `ItemsError` that says why there is none"
     there = [cell for cell in cells if cell is not None]
@@ -249,13 +249,14 @@ class MetadataTable(TransformerMixin, BaseEstimator):
     )->np.ndarray: # (n,) bool
         "Rows in which any of the columns that are used holds what it can read"
         used = _checked(frame, self.columns_)
-        self._warn_of_unread(used)
-        return np.any([np.zeros(len(used), bool), *(self.columns_[name].reads(used[name]) for name in used)], axis=0)
+        reads = {name: self.columns_[name].reads(used[name]) for name in used}
+        self._warn_of_unread(used[[name for name in used if not reads[name].any()]])
+        return np.any([np.zeros(len(used), bool), *reads.values()], axis=0)
 
-    def _warn_of_unread(self, used):
-        for name in used:
-            column, filled = self.columns_[name], used[name][has_metadata(used[[name]])]
-            if len(filled) and not column.reads(filled).any():
+    def _warn_of_unread(self, unread):
+        for name in unread:
+            column, filled = self.columns_[name], unread[name][has_metadata(unread[[name]])]
+            if len(filled):
                 what = 'names' if isinstance(column, NameColumn) else 'years' if column.years else 'numbers'
                 warnings.warn(f'column {name!r} holds {what} in the fitted rows; none of the {len(filled)} filled '
                               f'cells here can be read as such: {some(filled.map(str).to_list())}.', stacklevel=3)
