@@ -190,7 +190,7 @@ def number_repeats(
         out.append(name)
     return out, [a != b for a, b in zip(ids, out)]
 
-# %% ../nbs/01_tables.ipynb #c59eabc7
+# %% ../nbs/01_tables.ipynb #630489de
 _TEXT_SUFFIXES = ['.csv', '.tsv', '.tab', '.txt', '.json', '.jsonl', '.ndjson']
 _SUFFIXES = _TEXT_SUFFIXES + [s + '.gz' for s in _TEXT_SUFFIXES] + ['.parquet', '.pq']
 _MANY, _FEW = 'too many fields, joined', 'too few fields, filled up'
@@ -228,7 +228,8 @@ def _delimited_frame(text, path, delimiter, names, quotes):
         if len(fields) > n:
             records[i] = fields = [f.strip(' ') for f in align_fields(fields, profile, delimiter)]
             notes[i].append(_MANY)
-        if quotes and notes[i]: records[i] = [f[1:-1] if f.count('"') == 2 and f[0] == f[-1] == '"' else f for f in fields]
+        if quotes and notes[i]:
+            records[i] = [f[1:-1] if f.count('"') == 2 and f[0] == f[-1] == '"' else f for f in fields]
         if len(fields) < n:
             records[i] = fields + [None]*(n - len(fields))
             notes[i].append(_FEW)
@@ -291,7 +292,7 @@ def read_raw(
     names = None if names is None else [str(n) for n in names]
     if suffix in ('parquet', 'pq'):
         try: frame = pd.read_parquet(path)
-        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as e: # what pandas lets through of a damaged file
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as e: # of a damaged file
             reason = ' '.join(str(e).split())[:200]
             raise ItemsError(f'table {str(path)!r} cannot be read as Parquet: {reason}. '
                              'Write or fetch it again.') from e
