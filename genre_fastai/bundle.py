@@ -172,7 +172,7 @@ def _empty_body(weights):
     found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
     return Body(body_network(found), found)
 
-# %% ../nbs/48_bundle.ipynb #34764ea0
+# %% ../nbs/48_bundle.ipynb #a1dc9eb7
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']
 _RIDGE_FACTS = ['width_', 'alpha_', 'share_', 'temperature_', 'multilabel_']
 _COUNTERS = ['words', 'characters'] # Of a `TextRidge`, see `tfidf`
@@ -189,7 +189,7 @@ def model_state(
     facts['classes'] = model.classes_.tolist()
     if isinstance(model, TextRidge): return _text_ridge_state(model, facts, arrays)
     if isinstance(model, MetadataRidge): return _metadata_state(model, facts, arrays)
-    return {'kind': 'kernel ridge', **facts, 'blocks': model.blocks, 'kernel': model.kernel}, arrays
+    return {'kind': 'kernel ridge', **facts, 'view_': model.view_, 'kernel_': model.kernel_}, arrays
 
 def _text_ridge_state(model, facts, arrays):
     for name, counter, weights in zip(_COUNTERS, model.counters_, model.word_weights_):
@@ -229,7 +229,9 @@ def model_from_state(
     if facts['kind'] == 'text network': return _text_network_from_state(facts, arrays)
     if facts['kind'] == 'text ridge': model = _text_ridge_from_state(facts, arrays)
     elif facts['kind'] == 'metadata ridge': model = _metadata_from_state(facts, arrays)
-    else: model = KernelRidgeClassifier(blocks=facts['blocks'], kernel=facts['kernel'])
+    else:
+        model = KernelRidgeClassifier()
+        model.view_, model.kernel_ = [tuple(columns) for columns in facts['view_']], facts['kernel_']
     for k in _RIDGE_FACTS + _RIDGE_ARRAYS:
         if k in facts or k in arrays: setattr(model, k, facts[k] if k in facts else arrays[k])
     model.classes_ = np.array(facts['classes'])
@@ -272,8 +274,8 @@ class Part(NamedTuple):
     encoders:list # Of pictures, whose vectors are joined, in order; empty for texts and metadata
     model:object # To probabilities of genres, from vectors, texts or columns of metadata
 
-# %% ../nbs/48_bundle.ipynb #447a5066
-FORMAT = 4 # Of bundles; a reader refuses newer ones
+# %% ../nbs/48_bundle.ipynb #2bf43cec
+FORMAT = 5 # Of bundles; a reader refuses newer ones
 _FILES = ['config.json', 'model.safetensors', 'README.md']
 
 def _part_state(part):
@@ -293,11 +295,12 @@ def _part_from_state(state, arrays):
     return Part(state['reads'], encoders, model_from_state(state['model'], _part(arrays, 'model.')))
 
 def _stack_state(stack):
-    facts = {'multilabel': stack.multilabel, 'shrinkage': stack.shrinkage, 'sets': [list(s) for s in stack.sets_]}
+    facts = {'multilabel': stack.multilabel, 'shrinkage_': stack.shrinkage_, 'sets': [list(s) for s in stack.sets_]}
     return facts, {f'stack.{k}': getattr(stack, f'{k}_') for k in ('weights', 'offsets', 'prior', 'knows')}
 
 def _stack_from_state(facts, arrays):
-    stack = ProbabilityStack(facts['multilabel'], facts['shrinkage'])
+    stack = ProbabilityStack(facts['multilabel'])
+    stack.shrinkage_ = facts['shrinkage_']
     stack.sets_ = [tuple(s) for s in facts['sets']]
     for name, values in arrays.items(): setattr(stack, f'{name}_', values)
     return stack

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['repeated_groups', 'KernelRidgeClassifier']
 
-# %% ../nbs/32_kernel_ridge.ipynb #547b4c1d
-import numpy as np, pandas as pd
+# %% ../nbs/32_kernel_ridge.ipynb #21b5d933
+import numpy as np, pandas as pd, torch
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-# %% ../nbs/32_kernel_ridge.ipynb #e80d83d4
+# %% ../nbs/32_kernel_ridge.ipynb #0ed70e80
 def repeated_groups(
     groups, # (n,) names of groups, or None
 )->list: # Positions of the rows of each group that has several
@@ -22,52 +22,62 @@ def repeated_groups(
     rows = pd.Series(range(len(groups))).groupby(np.asarray(groups, dtype=object), sort=False).apply(np.array)
     return [of_group for of_group in rows if len(of_group) > 1]
 
+_KERNELS = {'gaussian': lambda d, width: np.exp(-d/width**2/2), 'exponential': lambda d, width: np.exp(-np.sqrt(d)/width)}
+
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
-    "Gaussian kernel ridge; `alpha`, `width` and calibrated probabilities by leave-one-out predictions in closed form"
+    "Kernel ridge; its form, its strength and calibrated probabilities by leave-one-out predictions in closed form"
     def __init__(self,
         alphas=(.1, .3, 1., 3.), # Strengths of the ridge to choose from
-        widths=(.35, .5, .7, 1.), # Widths of the Gaussian to choose from, 1: the mean squared distance of two vectors
-        blocks=None, # Widths of the blocks of columns that get a kernel each; None: all columns are one block
-        kernel:str='gaussian', # 'gaussian', or 'exponential' in the distance, which has heavier tails
-    ): self.alphas, self.widths, self.blocks, self.kernel = alphas, widths, blocks, kernel
+        widths=(.35, .5, .7, 1.), # Widths of the kernel to choose from, 1: the mean squared distance of two vectors
+        kernels=('gaussian',), # To choose from: 'gaussian', 'exponential' (in the distance, which has heavier tails)
+        views=None, # To choose from: lists of columns `(start, stop)` that get a kernel each; None: all get one
+    ): self.alphas, self.widths, self.kernels, self.views = alphas, widths, kernels, views
 
-    def _distances(self, x):
-        "Mean squared difference of the rows of `x` to the fitted rows, block by block: (n, n_fit) each"
-        ends = np.cumsum(self.blocks or [x.shape[1]])
-        if ends[-1] != x.shape[1]:
-            raise ValueError(f'blocks {self.blocks} add up to {ends[-1]} columns; x has {x.shape[1]}.')
-        for a, b in zip([0, *ends], ends):
-            u, v = ((z[:, a:b] - self.mean_[a:b])/self.std_[a:b] for z in (x, self.x_))
-            yield np.maximum((u**2).sum(1)[:, None] + (v**2).sum(1) - 2*u @ v.T, 0)/(2*(b - a))
+    def _distances(self, x, columns):
+        "Half the mean squared difference of the rows of `x` to the fitted rows in some columns: (n, n_fit)"
+        start, stop = columns
+        u, v = ((z[:, start:stop] - self.mean_[start:stop])/self.std_[start:stop] for z in (x, self.x_))
+        return np.maximum((u**2).sum(1)[:, None] + (v**2).sum(1) - 2*u @ v.T, 0)/(2*(stop - start))
 
-    def _kernel(self, distances, width):
-        if self.kernel == 'exponential': return np.mean([np.exp(-np.sqrt(d)/width) for d in distances], 0)
-        return np.mean([np.exp(-d/width**2/2) for d in distances], 0)
+    def _kernel(self, distances): return np.mean([_KERNELS[self.kernel_](d, self.width_) for d in distances], 0)
+
+    def _checked_views(self, n_columns):
+        if odd := set(self.kernels) - set(_KERNELS):
+            raise ValueError(f'kernels are {self.kernels!r}; use some of {list(_KERNELS)}.')
+        views = [[(0, n_columns)]] if self.views is None else [[tuple(c) for c in view] for view in self.views]
+        for start, stop in (columns for view in views for columns in view):
+            if not 0 <= start < stop <= n_columns:
+                raise ValueError(f'columns {start} to {stop} are not there; x has {n_columns}.')
+        return views
 
     def fit(self,
         x, # (n, d) vectors
         y, # (n,) names, or (n, n_genres) 0/1
         groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
-        if self.kernel not in ('gaussian', 'exponential'):
-            raise ValueError(f"kernel is {self.kernel!r}; use 'gaussian' or 'exponential'.")
-        x, targets = np.asarray(x, np.float32), self._targets(y)
+        "Choose kernel and width on the first of `views`, then the view, and for another view these anew; the strength always"
+        x, targets, views = np.asarray(x, np.float32), self._targets(y), self._checked_views(np.shape(x)[1])
         self.x_, self.mean_, self.std_, self.prior_ = x, x.mean(0), x.std(0) + 1e-6, targets.mean(0)
-        distances, best, self._together = list(self._distances(x)), np.inf, repeated_groups(groups)
-        for width in self.widths:
-            values, vectors = np.linalg.eigh(self._kernel(distances, width).astype(np.float64))
-            turned = vectors.T @ (targets - self.prior_)
-            for alpha in self.alphas:
-                strength = 1/(values + alpha)
-                coef = vectors @ (turned*strength[:, None])
-                def block(rows): return (vectors[rows]*strength) @ vectors[rows].T
-                residual = self._residuals(coef, vectors**2 @ strength, block)
-                error = (residual**2).mean()
-                if error < best:
-                    best, self.width_, self.alpha_ = error, width, alpha
-                    self.coef_, self.left_out_ = coef, targets - residual
+        self._together = repeated_groups(groups)
+        distances = {columns: self._distances(x, columns) for view in views for columns in view}
+        def least(forms): return min((self._try(targets, distances, *form) for form in forms), key=lambda found: found[0])
+        def shapes(view): return [(view, kernel, width) for kernel in self.kernels for width in self.widths]
+        best = least(shapes(views[0]))
+        _, (_, kernel, width), *_ = best
+        other = least((view, kernel, width) for view in views[1:]) if len(views) > 1 else best
+        if other[0] < best[0]: best = least(shapes(other[1][0]))
+        _, (self.view_, self.kernel_, self.width_), self.alpha_, self.coef_, self.left_out_ = best
+        stop = max(stop for _, stop in self.view_)      # what is not looked at need not be kept
+        self.x_, self.mean_, self.std_ = self.x_[:, :stop], self.mean_[:stop], self.std_[:stop]
         self._calibrate(targets)
         return self
+
+    def _try(self, targets, distances, view, kernel, width):
+        "Error, form, strength, coefficients and left-out scores of a form at its best strength"
+        self.kernel_, self.width_ = kernel, width
+        found = self._strengths(self._kernel([distances[columns] for columns in view]), targets)
+        return min(((((targets - left_out)**2).mean(), (view, kernel, width), alpha, coef, left_out)
+                    for alpha, coef, left_out in found), key=lambda found: found[0])
 
     def _residuals(self, coef, diagonal, block):
         "What is missed of each row by a model without its group, from coefficients and the inverse of kernel + alpha"
@@ -93,11 +103,18 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         return -(targets*np.log(p) + (1 - targets)*np.log(1 - p)*self.multilabel_).sum(1).mean()
 
     def _strengths(self, kernel, targets):
-        "For each of `alphas`: log loss of left-out probabilities, strength, coefficients and left-out scores"
+        "For each of `alphas`: strength, coefficients and left-out scores"
+        kernel = torch.from_numpy(np.asarray(kernel, np.float64))
         for alpha in self.alphas:
-            inverse = np.linalg.inv(kernel + alpha*np.eye(len(kernel), dtype=np.float32))
-            coef = (inverse @ (targets - self.prior_)).astype(np.float32)
-            self.left_out_ = targets - self._residuals(coef, np.diag(inverse), lambda rows: inverse[np.ix_(rows, rows)])
+            factor = torch.linalg.cholesky(kernel + alpha*torch.eye(len(kernel), dtype=kernel.dtype))
+            inverse = torch.cholesky_inverse(factor).numpy()
+            coef = inverse @ (targets - self.prior_)
+            residual = self._residuals(coef, np.diag(inverse), lambda rows: inverse[np.ix_(rows, rows)])
+            yield alpha, coef, targets - residual
+
+    def _judged_strengths(self, kernel, targets):
+        "For each of `alphas`: log loss of left-out probabilities, strength, coefficients and left-out scores"
+        for alpha, coef, self.left_out_ in self._strengths(kernel, targets):
             yield self._calibrate(targets), alpha, coef, self.left_out_
 
     def _curve(self, scores, truth):
@@ -107,10 +124,12 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         return model.coef_[0, 0]*10, model.intercept_[0]
 
     def decision_function(self,
-        x, # (n, d) vectors
+        x, # (n, d) vectors; columns beyond those of the chosen view are not looked at
     ): # (n, n_classes) scores: estimates of P(genre) that may leave 0 to 1
         check_is_fitted(self, 'coef_')
-        return self.prior_ + self._kernel(self._distances(np.asarray(x, np.float32)), self.width_) @ self.coef_
+        x = np.asarray(x, np.float32)
+        if x.shape[1] < len(self.mean_): raise ValueError(f'x has {x.shape[1]} columns; this model needs {len(self.mean_)}.')
+        return self.prior_ + self._kernel([self._distances(x, columns) for columns in self.view_]) @ self.coef_
 
     def _probabilities(self, scores):
         return (1/(1 + np.exp(-(scores*self.curves_[:, 0] + self.curves_[:, 1]))) if self.multilabel_

@@ -269,7 +269,7 @@ class MetadataTable(TransformerMixin, BaseEstimator):
         rows += [(name, 'left out', 0, 0, why) for name, why in self.left_out_.items()]
         return pd.DataFrame(rows, columns=['column', 'taken as', 'n', 'unread', 'why']).set_index('column')
 
-# %% ../nbs/35_metadata.ipynb #0b20e560
+# %% ../nbs/35_metadata.ipynb #2f6f7ef5
 class MetadataRidge(KernelRidgeClassifier):
     "Ridge on `MetadataTable`, strength by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -284,7 +284,7 @@ class MetadataRidge(KernelRidgeClassifier):
         targets, self._together = self._targets(y), repeated_groups(groups)
         self.prior_, self.table_ = targets.mean(0), MetadataTable().fit(frame)
         x = self.table_.transform(frame)
-        best = min(self._strengths((x @ x.T).toarray(), targets), key=lambda found: found[0])
+        best = min(self._judged_strengths((x @ x.T).toarray(), targets), key=lambda found: found[0])
         _, self.alpha_, coef, self.left_out_ = best
         self._calibrate(targets)
         self.coef_ = (x.T @ coef).astype(np.float32)

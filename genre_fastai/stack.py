@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ProbabilityStack', 'check_readable_rows']
 
-# %% ../nbs/36_stack.ipynb #c23a1bd3
+# %% ../nbs/36_stack.ipynb #6044822d
 from itertools import combinations
 
 import numpy as np
@@ -16,8 +16,9 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from .core import some
+from .metrics import genre_scores
 
-# %% ../nbs/36_stack.ipynb #a264fb92
+# %% ../nbs/36_stack.ipynb #c1378eed
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -52,30 +53,78 @@ def _checked(probs):
                          'and NaN for what a model cannot read.')
     return probs
 
+def _sets(m):
+    "Every set of `m` models, small ones first"
+    return [set_ for k in range(1, m + 1) for set_ in combinations(range(m), k)]
+
 class ProbabilityStack(BaseEstimator):
     "One probability from those of several models, for every set of models that may speak (stacking, Wolpert 1992)"
     min_rows = 30 # A model, or a set of models, that could read fewer rows gets no weights of its own
     def __init__(self,
         multilabel:bool=True, # May an item have several genres?
-        shrinkage:float=100., # How close the weights of a genre stay to those of all genres
-    ): self.multilabel, self.shrinkage = multilabel, shrinkage
+        shrinkages=(10., 30., 100., 300., 1000.), # How close a genre's weights stay to those of all, to choose from
+        k:int=5, # Parts of the rows, each predicted by weights that were learned on the others
+        seed:int=0, # Deals the rows to the parts
+    ): self.multilabel, self.shrinkages, self.k, self.seed = multilabel, shrinkages, k, seed
 
     def fit(self,
         probs, # (n_models, n, n_genres) left-out probabilities; NaN in the rows that a model cannot read
         y, # (n, n_genres) 0/1
+        groups=None, # (n,) rows of one group stay together in a part; None: each alone
         knows=None, # (n_models, n_genres) bool: genres that each model was fitted on; None: those of the rows it reads
     ):
-        "Learn weights and offsets for every set of models"
+        "Learn weights and offsets for every set of models; the shrinkage of each by the log loss of rows left out"
         probs, y = _checked(probs), np.asarray(y, float)
         if probs.shape[1:] != y.shape:
             raise ValueError(f'{probs.shape[1:]} rows and genres in probs, {y.shape} in y. Pass the same rows.')
+        reads, parts = ~np.isnan(probs).any(2), self._parts(len(y), groups)
+        check_readable_rows(reads.any(0))
+        apart = {s: [clone(self)._learn([s]*2**len(probs), probs[:, fit], y[fit], knows) for fit, _ in parts]
+                 for s in self.shrinkages}
+        self.shrinkage_, self.left_out_ = [], np.zeros_like(y)
+        for set_ in _sets(len(probs)):
+            hears = np.isin(np.arange(len(probs)), set_)[:, None]
+            rows, found = reads[list(set_)].all(0), np.where(hears[..., None], probs, np.nan)
+            left_out = {s: self._predict_apart(stacks, parts, found, rows) for s, stacks in apart.items()}
+            self.shrinkage_.append(self._best(left_out, y, rows))
+            own = (reads == hears).all(0)           # rows that these models read, and no other
+            self.left_out_[own] = left_out[self.shrinkage_[-1]][own]
+        return self._learn(self.shrinkage_, probs, y, knows)
+
+    def _best(self, left_out, y, rows):
+        "The shrinkage with the least log loss; the last one where no row says which"
+        loss = {s: genre_scores(y[rows], p[rows], self.multilabel)['log_loss'] for s, p in left_out.items() if rows.any()}
+        return min(loss, key=loss.get) if loss else self.shrinkages[-1]
+
+    def _parts(self, n, groups):
+        "Positions of fitted and of left-out rows, part by part"
+        groups = np.arange(n) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+        k = min(self.k, len(np.unique(groups)))
+        if k < 2: return [(np.arange(n), np.arange(n))]
+        return list(GroupKFold(k, shuffle=True, random_state=self.seed).split(np.zeros(n), groups=groups))
+
+    def _predict_apart(self, stacks, parts, probs, rows):
+        "Of `rows`, what the stack says that was learned without the part in which they are"
+        p = np.zeros(probs.shape[1:])
+        for stack, (_, held) in zip(stacks, parts):
+            held = held[rows[held]]
+            if len(held): p[held] = stack.predict_proba(probs[:, held])
+        return p
+
+    def predict_left_out(self): # (n, n_genres)
+        "Probabilities of the fitted rows by weights that have not seen them, for thresholds"
+        check_is_fitted(self, 'left_out_')
+        return self.left_out_
+
+    def _learn(self, shrinkages, probs, y, knows):
+        "Weights and offsets, with a shrinkage for each set"
         self.prior_, self.reads_ = y.mean(0), ~np.isnan(probs).any(2)
         self.knows_ = np.array([y[reads].any(0) for reads in self.reads_]) if knows is None else np.asarray(knows, bool)
         evidence = self._evidence(probs)
-        self.sets_ = [set_ for k in range(1, len(probs) + 1) for set_ in combinations(range(len(probs)), k)]
+        self.sets_ = _sets(len(probs))
         self.weights_ = np.zeros((len(self.sets_), len(probs), y.shape[1]))
         self.offsets_ = np.tile(_scaled(self.prior_, self.multilabel), (len(self.sets_), 1))
-        for k, set_ in enumerate(self.sets_): self._fit_set(k, set_, evidence, y)
+        for k, (set_, s) in enumerate(zip(self.sets_, shrinkages)): self._fit_set(k, set_, evidence, y, s)
         del self.reads_
         return self
 
@@ -84,13 +133,13 @@ class ProbabilityStack(BaseEstimator):
         moved = _scaled(probs, self.multilabel) - _scaled(self.prior_, self.multilabel)
         return np.where(self.knows_[:, None], np.nan_to_num(moved), 0)
 
-    def _fit_set(self, k, set_, evidence, y):
+    def _fit_set(self, k, set_, evidence, y, shrinkage):
         models, rows = list(set_), self.reads_[list(set_)].all(0)
         trusted = tuple(m for m in set_ if self.reads_[m].sum() >= self.min_rows)
         if rows.sum() >= self.min_rows:
             met = y[rows].any(0) & self.knows_[models].any(0)      # of other genres nothing is learned here
             of_met = evidence[np.ix_(models, rows, met)], y[np.ix_(rows, met)]
-            weights, self.offsets_[k, met] = _fit_weights(*of_met, self.multilabel, self.shrinkage)
+            weights, self.offsets_[k, met] = _fit_weights(*of_met, self.multilabel, shrinkage)
             self.weights_[k][np.ix_(models, met)] = weights
             self.weights_[k][np.ix_(models, ~met)] = weights.mean(1, keepdims=True)
         elif 0 < len(trusted) < len(set_): self._copy(k, [trusted], 1)      # as if the rare ones were silent
@@ -116,24 +165,6 @@ class ProbabilityStack(BaseEstimator):
         evidence = self._evidence(probs)*reads[..., None]
         z = self.offsets_[of_set] + np.einsum('nmg,mng->ng', self.weights_[of_set], evidence)
         return expit(z) if self.multilabel else softmax(z, 1)
-
-    def predict_left_out(self,
-        probs, # As in `fit`
-        y, # (n, n_genres) 0/1
-        groups=None, # (n,) rows of one group stay together; None: each alone
-        k:int=5, # Parts, each predicted by weights that were learned on the others
-        seed:int=0, # Deals the rows to the parts
-        knows=None, # As in `fit`
-    )->np.ndarray: # (n, n_genres)
-        "Probabilities of the fitted rows by weights that have not seen them, for thresholds"
-        probs, y = _checked(probs), np.asarray(y, float)
-        groups = (np.arange(len(y)) if groups is None
-                  else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1])
-        p, k = np.zeros_like(y), min(k, len(np.unique(groups)))
-        if k < 2: return clone(self).fit(probs, y, knows).predict_proba(probs)
-        for fit, held in GroupKFold(k, shuffle=True, random_state=seed).split(y, groups=groups):
-            p[held] = clone(self).fit(probs[:, fit], y[fit], knows).predict_proba(probs[:, held])
-        return p
 
 def check_readable_rows(
     readable, # (n,) bool: does the row hold anything that the model reads?

@@ -35,7 +35,7 @@ def text_array(
     texts = check_items(items, needs='text').text if isinstance(items, pd.DataFrame) else items
     return np.array([text if isinstance(text, str) else '' for text in texts], dtype=object)
 
-# %% ../nbs/33_text_ridge.ipynb #6543ae3a
+# %% ../nbs/33_text_ridge.ipynb #8fee64d2
 class TextRidge(KernelRidgeClassifier):
     "Ridge on the likeness of texts in words, letters and sentence vectors, tuned by left-out predictions (Allen 1974)"
     def __init__(self,
@@ -68,7 +68,7 @@ class TextRidge(KernelRidgeClassifier):
             self.x_ = self._scaled(vectors)
         best = np.inf
         for width, share, mixed in self._mixtures(kernel):
-            for loss, alpha, coef, left_out in self._strengths(mixed, targets):
+            for loss, alpha, coef, left_out in self._judged_strengths(mixed, targets):
                 if loss < best: best, chosen, self.coef_, kept = loss, (width, share, alpha), coef, left_out
         (self.width_, self.share_, self.alpha_), self.left_out_ = chosen, kept
         self._calibrate(targets)

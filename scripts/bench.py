@@ -82,18 +82,19 @@ def floor_model(multilabel):
 
 
 def seeds_board(items, data, seeds=(0, 1, 2)):
-    "Both presets against a simpler method on the same folds; width and strength are chosen inside the training folds"
+    "Both presets against a simpler method on the same folds; sizes, depths, kernel, width and strength are chosen in fit"
     body = load_body(ARCH, data/'weights'/f'{ARCH}.safetensors')
     multilabel, y = is_multilabel(items), genre_matrix(items)
     metric = 'map' if multilabel else 'accuracy'
-    parts = [embed_items(items, e) for e in preset_encoders('medium', body)]
-    x, floor_x, rows = np.concatenate(parts, 1), embed_items(items, ThreeDepths(body)), []
-    ridge = KernelRidgeClassifier(blocks=[p.shape[1] for p in parts], **PRESETS['medium']['image'])
+    encoders = preset_encoders('medium', body)
+    vectors = [embed_items(items, e) for e in encoders]
+    x, floor_x, rows = np.concatenate(vectors, 1), embed_items(items, ThreeDepths(body)), []
+    quick, ridge = picture_ridge('fast', encoders[:1], vectors[:1]), picture_ridge('medium', encoders, vectors)
     for seed in seeds:
         folds = fold_items(items, k=5, seed=seed)
         groups = folds.group.to_numpy()
         floor, ours = out_of_fold(folds, floor_x, floor_model(multilabel), seed), out_of_fold(folds, x, ridge, seed)
-        fast = out_of_fold(folds, parts[0], KernelRidgeClassifier(), seed)
+        fast = out_of_fold(folds, vectors[0], quick, seed)
         shuffled = items.assign(genres=items.genres.sample(frac=1, random_state=seed).to_numpy())
         broken = out_of_fold(folds.assign(genres=shuffled.genres), x, ridge, seed)
         rows.append({'seed': seed, "floor's method": bootstrap_interval(metric, y, floor, multilabel, groups=groups),
@@ -162,7 +163,8 @@ def main():
             board = seeds_board(items, data)
             write(f"{name}: presets against the floor's method", board.astype(str), f'{"mAP" if is_multilabel(items) else "accuracy"} of '
                   f'{len(items)} rows with 95 % intervals, 5 grouped folds of each seed, {time.time() - start:.0f} s. '
-                  'What this does not show: the sizes and the five depths of the presets were chosen after looking at these sets.')
+                  'Sizes, depths, kernel, width and strength are chosen inside the training folds. What this does not show: that '
+                  'these forms are on offer is owed to trials on these sets, too.')
         if not args.skip_training:
             board, seconds = plain_board(items, data, 224, args.seed)
             write(f'{name}: one split, plain fine_tune', board, f'70/10/20, {seconds:.0f} s for fine_tune(1) at 224 pixels.')

@@ -10,7 +10,7 @@ from sklearn.datasets import make_classification
 from genre_fastai.bodies import WeightsError, load_body
 from genre_fastai.bundle import BundleError, load_bundle, predict_batch
 from genre_fastai.core import ItemsError, genre_matrix
-from genre_fastai.embed import BodyEncoder
+from genre_fastai.embed import BodyEncoder, make_encoder
 from genre_fastai.estimator import PRESETS, GenreClassifier, preset_encoders
 from genre_fastai.kernel_ridge import KernelRidgeClassifier
 from genre_fastai.prepare_data import clean_items, split_items
@@ -44,11 +44,41 @@ def test_one_block_for_each_part():
     x, y = make_classification(90, 8, n_informative=5, random_state=1)
     noise = np.random.default_rng(0).normal(size=(90, 300))
     both = np.concatenate([x, noise], 1)
-    def left_out(blocks):
-        m = KernelRidgeClassifier(blocks=blocks).fit(both, y)
+    def left_out(*views):
+        m = KernelRidgeClassifier(views=views or None).fit(both, y)
         return (m.predict_left_out().argmax(1) == y).mean()
-    assert left_out([8, 300]) > left_out(None), 'a block of its own keeps few good columns from drowning'
-    with pytest.raises(ValueError, match='add up to 9 columns'): KernelRidgeClassifier(blocks=[4, 5]).fit(both, y)
+    assert left_out([(0, 8), (8, 308)]) > left_out(), 'a block of its own keeps few good columns from drowning'
+    with pytest.raises(ValueError, match='columns 4 to 309 are not there'): left_out([(4, 309)])
+
+
+def test_form_is_chosen_by_left_out_rows_alone():
+    x, y = make_classification(240, 8, n_informative=6, random_state=1)
+    both = np.concatenate([x, np.random.default_rng(0).normal(size=(240, 300))], 1).astype('float32')
+    views, one = [[(0, 8), (8, 308)], [(8, 308)], [(0, 8)]], dict(alphas=(.3, 1.), widths=(.5, 1.))
+    for kernels in (('gaussian', 'exponential'), ('exponential', 'gaussian')):
+        m = KernelRidgeClassifier(kernels=kernels, views=views, **one).fit(both[:160], y[:160])
+        error = {(k, w, a): KernelRidgeClassifier((a,), (w,), (k,), views[:1]).fit(both[:160], y[:160]).left_out_
+                 for k in kernels for w in one['widths'] for a in one['alphas']}
+        best = min(error, key=lambda form: ((error[form] - (y[:160, None] == [0, 1]))**2).mean())
+        assert m.view_ == [(0, 8)] and (m.kernel_, m.width_) == best[:2] and m.x_.shape == (160, 8)
+        again = KernelRidgeClassifier((m.alpha_,), (m.width_,), (m.kernel_,)).fit(x[:160].astype('float32'), y[:160])
+        assert np.allclose(again.predict_proba(both[160:, :8]), m.predict_proba(both[160:]))
+
+
+def test_a_preset_looks_only_at_the_sizes_that_it_chose(single, monkeypatch):
+    class Sized:
+        "The colours of a picture, or noise"
+        def __init__(self, name): self.name = name
+        def prepare(self, image): return np.random.default_rng(np.asarray(image).sum()).normal(size=40).astype('float32')
+        def encode(self, batch): return batch
+    encoders = [make_encoder('colours'), Sized('noise1'), Sized('noise2')]
+    monkeypatch.setattr('genre_fastai.estimator.preset_encoders', lambda preset: encoders)
+    clf = GenreClassifier('medium').fit(single)
+    assert [e.name for e in clf.parts_[0].encoders] == ['colours1'] and clf.choices()['pictures']['encoders'] == 1
+    asked = GenreClassifier('medium', encoder=encoders).fit(single)
+    assert len(asked.parts_[0].encoders) == 3, 'what was asked for is looked at'
+    test = single[single.split == 'test']
+    assert np.allclose(GenreClassifier('medium', encoder='colours').fit(single).predict_proba(test), clf.predict_proba(test))
 
 
 def test_left_out_predictions_fall_to_chance_on_shuffled_labels():

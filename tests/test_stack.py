@@ -57,9 +57,21 @@ def test_left_out_predictions_do_not_see_their_row():
     y, found = case(300, 0)
     flipped = y.copy()
     flipped[17] = 1 - flipped[17]
-    a, b = (ProbabilityStack().predict_left_out(found, labels) for labels in (y, flipped))
+    a, b = (ProbabilityStack(shrinkages=(100.,)).fit(found, labels).predict_left_out() for labels in (y, flipped))
     assert np.array_equal(a[17], b[17]) and not np.array_equal(a, b)
-    assert np.array_equal(a, ProbabilityStack().predict_left_out(found, y))
+    assert np.array_equal(a, ProbabilityStack(shrinkages=(100.,)).fit(found, y).predict_left_out())
+
+
+@pytest.mark.parametrize('several', [True, False])
+def test_the_shrinkage_with_the_least_loss_on_left_out_rows_is_taken(several):
+    y, found = case(400, 0, several=several)
+    found[0][:, :2], found[1][:, 2:] = (np.random.default_rng(3).permutation(p) for p in (found[0][:, :2], found[1][:, 2:]))
+    if not several: found /= found.sum(2, keepdims=True)                        # each knows two genres and guesses the others
+    alone = {s: ProbabilityStack(several, shrinkages=(s,)).fit(found, y) for s in (1., 1000.)}
+    loss = {s: genre_scores(y, stack.predict_left_out(), several)['log_loss'] for s, stack in alone.items()}
+    chosen = ProbabilityStack(several, shrinkages=(1000., 1.)).fit(found, y)
+    assert chosen.shrinkage_[-1] == min(loss, key=loss.get) == 1. and abs(loss[1.] - loss[1000.]) > .001
+    assert np.array_equal(chosen.weights_[-1], alone[1.].weights_[-1]) and np.array_equal(chosen.predict_left_out(), alone[1.].predict_left_out())
 
 
 def test_odd_probabilities_and_silence():
@@ -98,7 +110,8 @@ def test_groups_stay_together_in_left_out_predictions():
     twice = np.r_[0:200, 0:200]
     flipped = y.copy()
     flipped[17] = 1 - flipped[17]
-    a, b = (ProbabilityStack().predict_left_out(found[:, twice], labels[twice], groups=twice) for labels in (y, flipped))
+    a, b = (ProbabilityStack(shrinkages=(100.,)).fit(found[:, twice], labels[twice], groups=twice).predict_left_out()
+            for labels in (y, flipped))
     assert np.array_equal(a[[17, 217]], b[[17, 217]])
 
 
@@ -108,4 +121,4 @@ def test_odd_input_is_one_line(bad, message):
     y, found = case(60, 0)
     with pytest.raises(ValueError, match=message): ProbabilityStack().fit(bad(found), y)
     with pytest.raises(ValueError, match='were fitted'): ProbabilityStack().fit(found, y).predict_proba(found[:1])
-    assert np.isfinite(ProbabilityStack().predict_left_out(found[:, :3], y[:3])).all()
+    assert np.isfinite(ProbabilityStack().fit(found[:, :3], y[:3]).predict_left_out()).all()
