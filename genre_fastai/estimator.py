@@ -33,7 +33,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #a5888490
+# %% ../nbs/72_estimator.ipynb #6398c5e4
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from
     sizes=(224, 320, (320, 480)), kernels=('gaussian', 'exponential'),
     text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
@@ -71,7 +71,7 @@ def picture_ridge(
     encoders:list, # From `preset_encoders`, or others
     vectors:list, # (n, d) of each encoder
 )->KernelRidgeClassifier: # Unfitted; for the vectors side by side
-    "The ridge of a preset for pictures; it chooses the first of the encoders or more, and their last layer or all depths"
+    "The ridge of a preset for pictures; it chooses how many of the encoders, and their last layer or all depths"
     stops = np.cumsum([v.shape[1] for v in vectors]).tolist()
     forms = [list(zip([0, *stops], stops))]
     if all(getattr(e, 'depths', None) == 'all' for e in encoders):
@@ -525,9 +525,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, 'classes_')
         found = {}
         for part in self.parts_:
-            of_part = {'encoders': len(part.encoders), 'columns': sum(b - a for a, b in part.model.view_)} if part.encoders else {}
-            names = [n for n in ('kernel', 'share', 'width', 'alpha') if hasattr(part.model, f'{n}_')]
-            found[_WHAT[part.reads]] = of_part | {n: getattr(part.model, f'{n}_') for n in names}
+            seen = getattr(part.model, 'view_', None)
+            of_part = {'encoders': len(seen), 'columns': sum(stop - start for start, stop in seen)} if seen else {}
+            names = [name for name in ('kernel', 'share', 'width', 'alpha') if hasattr(part.model, f'{name}_')]
+            found[_WHAT[part.reads]] = of_part | {name: getattr(part.model, f'{name}_') for name in names}
         return found | ({'stack': {'shrinkage': self.stack_.shrinkage_[-1]}} if self.stack_ else {})
 
     def _described(self):

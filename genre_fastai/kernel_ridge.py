@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['repeated_groups', 'KernelRidgeClassifier']
 
-# %% ../nbs/32_kernel_ridge.ipynb #21b5d933
+# %% ../nbs/32_kernel_ridge.ipynb #446629c7
+from operator import itemgetter
+
 import numpy as np, pandas as pd, torch
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
@@ -13,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-# %% ../nbs/32_kernel_ridge.ipynb #0ed70e80
+# %% ../nbs/32_kernel_ridge.ipynb #48260739
 def repeated_groups(
     groups, # (n,) names of groups, or None
 )->list: # Positions of the rows of each group that has several
@@ -22,7 +24,8 @@ def repeated_groups(
     rows = pd.Series(range(len(groups))).groupby(np.asarray(groups, dtype=object), sort=False).apply(np.array)
     return [of_group for of_group in rows if len(of_group) > 1]
 
-_KERNELS = {'gaussian': lambda d, width: np.exp(-d/width**2/2), 'exponential': lambda d, width: np.exp(-np.sqrt(d)/width)}
+_KERNELS = {'gaussian': lambda d, width: np.exp(-d/width**2/2),
+            'exponential': lambda d, width: np.exp(-np.sqrt(d)/width)}
 
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     "Kernel ridge; its form, its strength and calibrated probabilities by leave-one-out predictions in closed form"
@@ -55,12 +58,12 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         y, # (n,) names, or (n, n_genres) 0/1
         groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
-        "Choose kernel and width on the first of `views`, then the view, and for another view these anew; the strength always"
+        "Choose kernel and width on the first of `views`, then the view; where it is another, these anew for it"
         x, targets, views = np.asarray(x, np.float32), self._targets(y), self._checked_views(np.shape(x)[1])
         self.x_, self.mean_, self.std_, self.prior_ = x, x.mean(0), x.std(0) + 1e-6, targets.mean(0)
         self._together = repeated_groups(groups)
         distances = {columns: self._distances(x, columns) for view in views for columns in view}
-        def least(forms): return min((self._try(targets, distances, *form) for form in forms), key=lambda found: found[0])
+        def least(forms): return min((self._try(targets, distances, *form) for form in forms), key=itemgetter(0))
         def shapes(view): return [(view, kernel, width) for kernel in self.kernels for width in self.widths]
         best = least(shapes(views[0]))
         _, (_, kernel, width), *_ = best
@@ -68,7 +71,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         if other[0] < best[0]: best = least(shapes(other[1][0]))
         _, (self.view_, self.kernel_, self.width_), self.alpha_, self.coef_, self.left_out_ = best
         stop = max(stop for _, stop in self.view_)      # what is not looked at need not be kept
-        self.x_, self.mean_, self.std_ = self.x_[:, :stop], self.mean_[:stop], self.std_[:stop]
+        self.x_, self.mean_, self.std_ = np.ascontiguousarray(self.x_[:, :stop]), self.mean_[:stop], self.std_[:stop]
         self._calibrate(targets)
         return self
 
@@ -77,7 +80,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         self.kernel_, self.width_ = kernel, width
         found = self._strengths(self._kernel([distances[columns] for columns in view]), targets)
         return min(((((targets - left_out)**2).mean(), (view, kernel, width), alpha, coef, left_out)
-                    for alpha, coef, left_out in found), key=lambda found: found[0])
+                    for alpha, coef, left_out in found), key=itemgetter(0))
 
     def _residuals(self, coef, diagonal, block):
         "What is missed of each row by a model without its group, from coefficients and the inverse of kernel + alpha"
@@ -128,7 +131,8 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     ): # (n, n_classes) scores: estimates of P(genre) that may leave 0 to 1
         check_is_fitted(self, 'coef_')
         x = np.asarray(x, np.float32)
-        if x.shape[1] < len(self.mean_): raise ValueError(f'x has {x.shape[1]} columns; this model needs {len(self.mean_)}.')
+        if x.shape[1] < len(self.mean_):
+            raise ValueError(f'x has {x.shape[1]} columns; this model needs {len(self.mean_)}.')
         return self.prior_ + self._kernel([self._distances(x, columns) for columns in self.view_]) @ self.coef_
 
     def _probabilities(self, scores):

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from .core import some
 from .metrics import genre_scores
 
-# %% ../nbs/36_stack.ipynb #c1378eed
+# %% ../nbs/36_stack.ipynb #b6fad452
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -93,8 +93,9 @@ class ProbabilityStack(BaseEstimator):
 
     def _best(self, left_out, y, rows):
         "The shrinkage with the least log loss; the last one where no row says which"
-        loss = {s: genre_scores(y[rows], p[rows], self.multilabel)['log_loss'] for s, p in left_out.items() if rows.any()}
-        return min(loss, key=loss.get) if loss else self.shrinkages[-1]
+        if not rows.any(): return self.shrinkages[-1]
+        loss = {s: genre_scores(y[rows], p[rows], self.multilabel)['log_loss'] for s, p in left_out.items()}
+        return min(loss, key=loss.get)
 
     def _parts(self, n, groups):
         "Positions of fitted and of left-out rows, part by part"
