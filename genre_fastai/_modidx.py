@@ -335,6 +335,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'genre_fastai.draw.draw_cover': ('draw.html#draw_cover', 'genre_fastai/draw.py')},
             'genre_fastai.embed': { 'genre_fastai.embed.BodyEncoder': ('embed.html#bodyencoder', 'genre_fastai/embed.py'),
                                     'genre_fastai.embed.BodyEncoder.__init__': ('embed.html#bodyencoder.__init__', 'genre_fastai/embed.py'),
+                                    'genre_fastai.embed.BodyEncoder._vectors': ('embed.html#bodyencoder._vectors', 'genre_fastai/embed.py'),
                                     'genre_fastai.embed.BodyEncoder.encode': ('embed.html#bodyencoder.encode', 'genre_fastai/embed.py'),
                                     'genre_fastai.embed.BodyEncoder.prepare': ('embed.html#bodyencoder.prepare', 'genre_fastai/embed.py'),
                                     'genre_fastai.embed.ColourEncoder': ('embed.html#colourencoder', 'genre_fastai/embed.py'),

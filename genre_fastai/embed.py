@@ -56,7 +56,7 @@ def colour_descriptors(
     parts = [*map(_colour_histogram, [hsv, *quarters]), _edge_histograms(grey), _texture(grey)]
     return np.sqrt(np.concatenate(parts)).astype(np.float32)
 
-# %% ../nbs/26_embed.ipynb #b4411589
+# %% ../nbs/26_embed.ipynb #7d337e94
 class ColourEncoder:
     "Descriptors of colour and layout: no download, about a thousand pictures a second and core"
     name = 'colours1'
@@ -96,6 +96,8 @@ class BodyEncoder:
         self.dtype = fast_dtype(self.device) if fast else None
         self.body = body.eval().to(self.device, memory_format=torch.channels_last)
         self.depths, self.size, self.flip = depths, size or body.weights.size, flip
+        pixels = np.prod(np.broadcast_to(self.size, 2))
+        self.at_once = 64 if self.device == 'cuda' else max(1, round(400_000/pixels)) # what a CPU's caches hold
         precision = str(self.dtype or torch.float32).removeprefix('torch.')
         weights = body.weights
         self.name = '-'.join([weights.arch, _state_digest(body), weights.padding or 'own', depths,
@@ -105,11 +107,15 @@ class BodyEncoder:
 
     @torch.inference_mode()
     def encode(self, batch):
-        x = torch.from_numpy(batch).to(self.device).float().contiguous(memory_format=torch.channels_last)/255
+        parts = torch.from_numpy(batch).split(self.at_once)
+        return torch.cat([self._vectors(part.to(self.device)) for part in parts]).cpu().numpy()
+
+    def _vectors(self, x):
+        x = x.float().contiguous(memory_format=torch.channels_last)/255
         with torch.autocast(self.device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             vectors = self.body.vectors(x, self.depths).float()
             if self.flip: vectors = (vectors + self.body.vectors(x.flip(3), self.depths).float())/2
-        return vectors.cpu().numpy()
+        return vectors
 
 def make_encoder(
     encoder='colours', # 'colours', 'pixels', a timm name (see `load_body`), a `Body`, or an encoder
