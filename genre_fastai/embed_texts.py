@@ -16,7 +16,7 @@ from .core import DiskCache, ItemsError, cache_folder, check_items, progress
 from .text_bodies import PACKAGE, TextBody, load_text_body
 from .texts import MAX_CHARS, text_windows
 
-# %% ../nbs/27_embed_texts.ipynb #cfdd2dc8
+# %% ../nbs/27_embed_texts.ipynb #8f55b785
 class SentenceEncoder:
     "Vectors of windows of text: means over the tokens of a frozen transformer, in bfloat16 where the hardware has it"
     def __init__(self,
@@ -57,7 +57,7 @@ class SentenceEncoder:
         return torch.cat(means, 1)
 
     @torch.inference_mode()
-    def encode(self, windows, max_tokens=8192):
+    def encode(self, windows, max_tokens=4096):
         "Ids of n windows -> (n, n_out) float32; so many tokens a batch, padding among them"
         self.body.to(self.device).eval()
         lengths = np.array([len(ids) for ids in windows])
