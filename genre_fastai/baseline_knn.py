@@ -6,7 +6,7 @@
 __all__ = ['RandomScores', 'RareSafeFolds', 'baseline_models', 'genre_targets', 'genre_proba', 'fit_baselines', 'score_models',
            'out_of_fold']
 
-# %% ../nbs/30_baseline_knn.ipynb #4dead7a1
+# %% ../nbs/30_baseline_knn.ipynb #72dfdff3
 import numpy as np, pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -19,9 +19,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils.validation import has_fit_parameter
 
-from .core import (ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, progress,
-                               some)
+from .core import (ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, item_groups, nearest,
+                               progress, some)
 from .embed import embed_items, make_encoder
 from .metrics import format_scores, score_table, tune_thresholds
 
@@ -151,14 +152,14 @@ def score_models(
     on_test = {name: p['test'] for name, p in probabilities.items()}
     return score_table(y['test'], on_test, multilabel, thresholds=thresholds, **kwargs)
 
-# %% ../nbs/30_baseline_knn.ipynb #b3d15ad3
+# %% ../nbs/30_baseline_knn.ipynb #b7e669d5
 def out_of_fold(
     items:pd.DataFrame, # Items with pictures, genres and a column `fold`, from `fold_items`
     encoder, # What the vectors are made by, see `make_encoder`; or the (n, d) vectors themselves
     model='logistic', # A name from `baseline_models`, or a scikit-learn classifier with `predict_proba`
     seed:int=0, # For models that draw
 )->np.ndarray: # (n, n_genres) probabilities in the order of `genre_vocab(items)`
-    "Probabilities of each fold by a model that was fitted on the other folds"
+    "Probabilities of each fold by a model fitted on the others; it is told groups, where it chooses by rows left out"
     if 'fold' not in items: raise ItemsError('column fold is missing. Make it first: items = fold_items(items, k=5).')
     vocab, multilabel = genre_vocab(items), is_multilabel(items)
     x = encoder if isinstance(encoder, np.ndarray) else embed_items(items, encoder)
@@ -166,6 +167,8 @@ def out_of_fold(
     y, fold = genre_targets(items, vocab, multilabel), items.fold.to_numpy()
     model = baseline_models(multilabel, seed)[model] if isinstance(model, str) else model
     p = np.zeros((len(items), len(vocab)))
+    groups = item_groups(items) if has_fit_parameter(model, 'groups') else None
     for f in np.unique(fold):
-        p[fold == f] = genre_proba(clone(model).fit(x[fold != f], y[fold != f]), x[fold == f], vocab)
+        told = {} if groups is None else {'groups': groups[fold != f]}
+        p[fold == f] = genre_proba(clone(model).fit(x[fold != f], y[fold != f], **told), x[fold == f], vocab)
     return p

@@ -172,7 +172,7 @@ def _empty_body(weights):
     found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()})
     return Body(body_network(found), found)
 
-# %% ../nbs/48_bundle.ipynb #a1dc9eb7
+# %% ../nbs/48_bundle.ipynb #f025737f
 _RIDGE_ARRAYS = ['x_', 'mean_', 'std_', 'prior_', 'coef_', 'curves_']
 _RIDGE_FACTS = ['width_', 'alpha_', 'share_', 'temperature_', 'multilabel_']
 _COUNTERS = ['words', 'characters'] # Of a `TextRidge`, see `tfidf`
@@ -189,7 +189,8 @@ def model_state(
     facts['classes'] = model.classes_.tolist()
     if isinstance(model, TextRidge): return _text_ridge_state(model, facts, arrays)
     if isinstance(model, MetadataRidge): return _metadata_state(model, facts, arrays)
-    return {'kind': 'kernel ridge', **facts, 'view_': model.view_, 'kernel_': model.kernel_}, arrays
+    form = {k: getattr(model, k) for k in ('view_', 'kernel_', 'n_columns_')}
+    return {'kind': 'kernel ridge', **facts, **form}, arrays
 
 def _text_ridge_state(model, facts, arrays):
     for name, counter, weights in zip(_COUNTERS, model.counters_, model.word_weights_):
@@ -231,7 +232,8 @@ def model_from_state(
     elif facts['kind'] == 'metadata ridge': model = _metadata_from_state(facts, arrays)
     else:
         model = KernelRidgeClassifier()
-        model.view_, model.kernel_ = [tuple(columns) for columns in facts['view_']], facts['kernel_']
+        model.view_ = [tuple(columns) for columns in facts['view_']]
+        model.kernel_, model.n_columns_ = facts['kernel_'], facts['n_columns_']
     for k in _RIDGE_FACTS + _RIDGE_ARRAYS:
         if k in facts or k in arrays: setattr(model, k, facts[k] if k in facts else arrays[k])
     model.classes_ = np.array(facts['classes'])

@@ -16,7 +16,7 @@ from .core import DiskCache, ItemsError, cache_folder, check_items, progress
 from .text_bodies import PACKAGE, TextBody, load_text_body
 from .texts import MAX_CHARS, text_windows
 
-# %% ../nbs/27_embed_texts.ipynb #8f55b785
+# %% ../nbs/27_embed_texts.ipynb #539801ca
 class SentenceEncoder:
     "Vectors of windows of text: means over the tokens of a frozen transformer, in bfloat16 where the hardware has it"
     def __init__(self,
@@ -57,8 +57,9 @@ class SentenceEncoder:
         return torch.cat(means, 1)
 
     @torch.inference_mode()
-    def encode(self, windows, max_tokens=4096):
-        "Ids of n windows -> (n, n_out) float32; so many tokens a batch, padding among them"
+    def encode(self, windows, max_tokens=None):
+        "Ids of n windows -> (n, n_out) float32; so many tokens a batch, with padding; None: what suits the device"
+        max_tokens = max_tokens or (4096 if self.device == 'cpu' else 16384)
         self.body.to(self.device).eval()
         lengths = np.array([len(ids) for ids in windows])
         order, vectors = np.argsort(lengths, kind='stable'), np.empty((len(windows), self.n_out), np.float32)

@@ -33,7 +33,7 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #6398c5e4
+# %% ../nbs/72_estimator.ipynb #6095b6ce
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from
     sizes=(224, 320, (320, 480)), kernels=('gaussian', 'exponential'),
     text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
@@ -529,11 +529,13 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
             of_part = {'encoders': len(seen), 'columns': sum(stop - start for start, stop in seen)} if seen else {}
             names = [name for name in ('kernel', 'share', 'width', 'alpha') if hasattr(part.model, f'{name}_')]
             found[_WHAT[part.reads]] = of_part | {name: getattr(part.model, f'{name}_') for name in names}
-        return found | ({'stack': {'shrinkage': self.stack_.shrinkage_[-1]}} if self.stack_ else {})
+        if self.stack_: found['stack'] = {'shrinkage where all speak': self.stack_.shrinkage_[-1]}
+        return found
 
     def _described(self):
         "The kind of model, in a few words"
-        of = {'image': lambda p: 'kernel ridge on ' + ' and '.join(e.name for e in p.encoders),
+        of = {'image': lambda p: (f'{p.model.kernel_} kernel ridge on {p.model.x_.shape[1]:,} numbers of '
+                                  + ' and '.join(e.name for e in p.encoders)),
               'text': lambda p: ('kernel ridge on words and letters'
                                  + (' and sentence vectors' if p.model.share_ else '')),
               'meta': lambda p: 'ridge on ' + ', '.join(map(str, p.model.table_.columns_))}

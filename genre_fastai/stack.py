@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ProbabilityStack', 'check_readable_rows']
 
-# %% ../nbs/36_stack.ipynb #6044822d
+# %% ../nbs/36_stack.ipynb #3e2e760b
 from itertools import combinations
 
 import numpy as np
@@ -16,9 +16,9 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from .core import some
-from .metrics import genre_scores
+from .kernel_ridge import left_out_loss
 
-# %% ../nbs/36_stack.ipynb #b6fad452
+# %% ../nbs/36_stack.ipynb #557f68c2
 def _scaled(p, multilabel):
     "Log odds, or logarithms where an item has one genre"
     p = np.clip(p, 1e-4, 1 - 1e-4)
@@ -79,23 +79,24 @@ class ProbabilityStack(BaseEstimator):
             raise ValueError(f'{probs.shape[1:]} rows and genres in probs, {y.shape} in y. Pass the same rows.')
         reads, parts = ~np.isnan(probs).any(2), self._parts(len(y), groups)
         check_readable_rows(reads.any(0))
-        apart = {s: [clone(self)._learn([s]*2**len(probs), probs[:, fit], y[fit], knows) for fit, _ in parts]
+        sets = _sets(len(probs))
+        apart = {s: [clone(self)._learn([s]*len(sets), probs[:, fit], y[fit], knows) for fit, _ in parts]
                  for s in self.shrinkages}
         self.shrinkage_, self.left_out_ = [], np.zeros_like(y)
-        for set_ in _sets(len(probs)):
+        for set_ in sets:
             hears = np.isin(np.arange(len(probs)), set_)[:, None]
             rows, found = reads[list(set_)].all(0), np.where(hears[..., None], probs, np.nan)
             left_out = {s: self._predict_apart(stacks, parts, found, rows) for s, stacks in apart.items()}
-            self.shrinkage_.append(self._best(left_out, y, rows))
+            tells = len(parts) > 1 and all(rows[fit].sum() >= self.min_rows for fit, _ in parts)
+            self.shrinkage_.append(self._best(left_out, y, rows) if tells else max(self.shrinkages))
             own = (reads == hears).all(0)           # rows that these models read, and no other
             self.left_out_[own] = left_out[self.shrinkage_[-1]][own]
         return self._learn(self.shrinkage_, probs, y, knows)
 
     def _best(self, left_out, y, rows):
-        "The shrinkage with the least log loss; the last one where no row says which"
-        if not rows.any(): return self.shrinkages[-1]
-        loss = {s: genre_scores(y[rows], p[rows], self.multilabel)['log_loss'] for s, p in left_out.items()}
-        return min(loss, key=loss.get)
+        "The shrinkage with the least log loss; of equal ones the strongest"
+        loss = {s: left_out_loss(y[rows], p[rows], self.multilabel) for s, p in left_out.items()}
+        return min(loss, key=lambda s: (loss[s], -s))
 
     def _parts(self, n, groups):
         "Positions of fitted and of left-out rows, part by part"
@@ -113,7 +114,7 @@ class ProbabilityStack(BaseEstimator):
         return p
 
     def predict_left_out(self): # (n, n_genres)
-        "Probabilities of the fitted rows by weights that have not seen them, for thresholds"
+        "Probabilities of the fitted rows by weights that have not seen them; where all are one group, by those of all"
         check_is_fitted(self, 'left_out_')
         return self.left_out_
 

@@ -41,7 +41,7 @@ def with_thresholds(p, thresholds):
 
 
 def over_folds(items, preset, how, seed):
-    "Name -> (n, n_genres) probabilities of rows left out of the fit; the same with thresholds at .5; a table of the folds"
+    "Name -> (n, n_genres) probabilities of rows left out of the fit; with thresholds at .5; a table of the folds"
     found, cut, told = {}, {}, []
     for fold in sorted(items.fold.unique()):
         test, start = (items.fold == fold).to_numpy(), time.time()
@@ -152,8 +152,8 @@ def main():
               f"'fast' on shuffled genres: mAP {genre_scores(genre_matrix(broken), p_broken, True)['map']:.3f}.")
         detail = by_genre(y, cuts[f'{args.presets[0]}: everything'], items).reset_index()
         write('Genre by genre:\n\n' + detail.to_markdown(index=False, disable_numparse=True))
-    write('What this does not show: other sources of posters and books. That these forms are on offer is owed to trials '
-          'on these sets, too; which of them is taken, and all numbers in it, is chosen inside the training folds.')
+    write('What this does not show: other sources of posters and books. That these forms are on offer is owed to '
+          'trials on these sets, too; which is taken, and all numbers in it, is chosen inside the training folds.')
 
 
 def removal(items, found, preset, how, seed, y, groups):

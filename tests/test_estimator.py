@@ -1,5 +1,5 @@
 "Kernel ridge, bundles and the estimator: exact, honest, safe"
-import json, subprocess, sys, warnings
+import itertools, json, subprocess, sys, warnings
 
 import numpy as np, pytest
 from safetensors import safe_open
@@ -54,20 +54,50 @@ def test_one_block_for_each_part():
 def test_form_is_chosen_by_left_out_rows_alone():
     x, y = make_classification(240, 8, n_informative=6, random_state=1)
     both = np.concatenate([x, np.random.default_rng(0).normal(size=(240, 300))], 1).astype('float32')
-    views, one = [[(0, 8), (8, 308)], [(8, 308)], [(0, 8)]], dict(alphas=(.3, 1.), widths=(.5, 1.))
+    views, one = [[(0, 8), (8, 308)], [(8, 308)], [(0, 8)]], dict(alphas=(.1, 1.), widths=(.1, .35, 1.))
+    def error(*form):
+        alpha, width, kernel, view = form
+        m = KernelRidgeClassifier((alpha,), (width,), (kernel,), [view]).fit(both[:160], y[:160])
+        return ((m.left_out_ - (y[:160, None] == [0, 1]))**2).mean()
     for kernels in (('gaussian', 'exponential'), ('exponential', 'gaussian')):
+        forms = list(itertools.product(one['alphas'], one['widths'], kernels))
+        best = {i: min(forms, key=lambda form: error(*form, views[i])) for i in (0, 2)}
         m = KernelRidgeClassifier(kernels=kernels, views=views, **one).fit(both[:160], y[:160])
-        error = {(k, w, a): KernelRidgeClassifier((a,), (w,), (k,), views[:1]).fit(both[:160], y[:160]).left_out_
-                 for k in kernels for w in one['widths'] for a in one['alphas']}
-        best = min(error, key=lambda form: ((error[form] - (y[:160, None] == [0, 1]))**2).mean())
-        assert m.view_ == [(0, 8)] and (m.kernel_, m.width_) == best[:2] and m.x_.shape == (160, 8)
+        assert m.view_ == [(0, 8)] and (m.alpha_, m.width_, m.kernel_) == best[2] and m.x_.shape == (160, 8)
         again = KernelRidgeClassifier((m.alpha_,), (m.width_,), (m.kernel_,)).fit(x[:160].astype('float32'), y[:160])
         assert np.allclose(again.predict_proba(both[160:, :8]), m.predict_proba(both[160:]))
+    assert best[0] != best[2], 'another view wants another form'
+
+
+def test_columns_in_the_middle():
+    x, y = make_classification(200, 12, n_informative=6, random_state=1, shuffle=False)
+    order = np.random.default_rng(0).permutation(200)                       # columns are not shuffled, rows are
+    x, y = x.astype('float32')[order][:, [6, 7, 0, 1, 2, 8, 3, 4, 5, 9, 10, 11]], y[order]
+    apart = KernelRidgeClassifier((.3,), (.7,), views=[[(2, 5), (6, 9)]]).fit(x[:150], y[:150])
+    beside = KernelRidgeClassifier((.3,), (.7,), views=[[(0, 3), (3, 6)]]).fit(x[:150, [2, 3, 4, 6, 7, 8]], y[:150])
+    assert apart.x_.shape == (150, 6) and apart.score(x[150:], y[150:]) > .7
+    assert np.allclose(apart.predict_proba(x[150:]), beside.predict_proba(x[150:, [2, 3, 4, 6, 7, 8]]))
+    with pytest.raises(ValueError, match='alpha -0.9 is too small'): KernelRidgeClassifier((-.9,)).fit(x, y)
+
+
+def test_the_last_layer_of_several_sizes_is_saved_and_read(single, tmp_path, monkeypatch):
+    body = load_body('test_resnet', 'random')
+    three = [BodyEncoder(body, 'all', size) for size in (32, 64, 96)]
+    monkeypatch.setattr('genre_fastai.estimator.preset_encoders', lambda preset: three)
+    def two_sizes(preset, encoders, vectors):
+        d = vectors[0].shape[1]
+        return KernelRidgeClassifier(views=[[(0, body.n_out), (d, d + body.n_out)]])
+    monkeypatch.setattr('genre_fastai.estimator.picture_ridge', two_sizes)
+    clf, test = GenreClassifier('medium').fit(single), single[single.split == 'test']
+    again = GenreClassifier.load(clf.save(tmp_path/'model'))
+    assert [e.size for e in again.parts_[0].encoders] == [32, 64] and again.choices() == clf.choices()
+    assert clf.choices()['pictures']['columns'] == again.parts_[0].model.x_.shape[1] == 2*body.n_out
+    assert np.allclose(again.predict_proba(test), clf.predict_proba(test), atol=1e-6)
 
 
 def test_a_preset_looks_only_at_the_sizes_that_it_chose(single, monkeypatch):
     class Sized:
-        "The colours of a picture, or noise"
+        "Noise"
         def __init__(self, name): self.name = name
         def prepare(self, image): return np.random.default_rng(np.asarray(image).sum()).normal(size=40).astype('float32')
         def encode(self, batch): return batch
@@ -78,7 +108,8 @@ def test_a_preset_looks_only_at_the_sizes_that_it_chose(single, monkeypatch):
     asked = GenreClassifier('medium', encoder=encoders).fit(single)
     assert len(asked.parts_[0].encoders) == 3, 'what was asked for is looked at'
     test = single[single.split == 'test']
-    assert np.allclose(GenreClassifier('medium', encoder='colours').fit(single).predict_proba(test), clf.predict_proba(test))
+    colours = GenreClassifier('medium', encoder='colours').fit(single)
+    assert np.allclose(colours.predict_proba(test), clf.predict_proba(test))
 
 
 def test_left_out_predictions_fall_to_chance_on_shuffled_labels():

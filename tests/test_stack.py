@@ -65,13 +65,25 @@ def test_left_out_predictions_do_not_see_their_row():
 @pytest.mark.parametrize('several', [True, False])
 def test_the_shrinkage_with_the_least_loss_on_left_out_rows_is_taken(several):
     y, found = case(400, 0, several=several)
-    found[0][:, :2], found[1][:, 2:] = (np.random.default_rng(3).permutation(p) for p in (found[0][:, :2], found[1][:, 2:]))
-    if not several: found /= found.sum(2, keepdims=True)                        # each knows two genres and guesses the others
+    for of_model, guessed in ((found[0], slice(0, 2)), (found[1], slice(2, 4))):    # each knows two genres alone
+        of_model[:, guessed] = np.random.default_rng(3).permutation(of_model[:, guessed])
+    if not several: found /= found.sum(2, keepdims=True)
     alone = {s: ProbabilityStack(several, shrinkages=(s,)).fit(found, y) for s in (1., 1000.)}
     loss = {s: genre_scores(y, stack.predict_left_out(), several)['log_loss'] for s, stack in alone.items()}
     chosen = ProbabilityStack(several, shrinkages=(1000., 1.)).fit(found, y)
     assert chosen.shrinkage_[-1] == min(loss, key=loss.get) == 1. and abs(loss[1.] - loss[1000.]) > .001
-    assert np.array_equal(chosen.weights_[-1], alone[1.].weights_[-1]) and np.array_equal(chosen.predict_left_out(), alone[1.].predict_left_out())
+    assert np.array_equal(chosen.weights_[-1], alone[1.].weights_[-1])
+    assert np.array_equal(chosen.predict_left_out(), alone[1.].predict_left_out())
+
+
+def test_few_rows_choose_nothing_and_shrink_most():
+    y, found = case(36, 0)
+    found[0][:, :2] = np.random.default_rng(3).permutation(found[0][:, :2])
+    assert ProbabilityStack().fit(found, y).shrinkage_[-1] == 1000          # no part has enough rows to learn from
+    assert ProbabilityStack().fit(*case(400, 0)[::-1], groups=np.zeros(400)).shrinkage_ == [1000.]*3
+    silent = case(400, 1)
+    silent[1][1, 3:], silent[0][:3] = np.nan, 0                             # read three rows, all without a genre
+    assert ProbabilityStack().fit(silent[1], silent[0]).shrinkage_[1:] == [1000., 1000.]
 
 
 def test_odd_probabilities_and_silence():
