@@ -27,7 +27,7 @@ test: $(READY)  ## Everything that must hold: pages, tests, parity, README
 	$(BIN)/python -m pytest
 
 notebooks: $(READY) ## JupyterLab in nbs/
-	cd nbs && ../$(BIN)/jupyter lab
+	cd nbs && env -u MPLBACKEND ../$(BIN)/jupyter lab
 
 export: $(READY) ## Notebooks to modules
 	$(BIN)/nbdev-export

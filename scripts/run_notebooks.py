@@ -1,5 +1,5 @@
 "Run notebooks in a real Jupyter kernel: to check that each runs alone, or with --save to refresh their saved outputs"
-import argparse, re, sys, time
+import argparse, os, re, sys, time
 from pathlib import Path
 
 import nbformat
@@ -55,6 +55,7 @@ def main():
     parser.add_argument('--slow', action='store_true', help='run the cells marked slow as well')
     parser.add_argument('--timeout', type=int, default=900, help='seconds a cell')
     args = parser.parse_args()
+    os.environ.pop('MPLBACKEND', None) # or else the kernel would not put figures into the page
     paths = args.notebooks or sorted((root/'nbs').rglob('[!.]*.ipynb'))
     failed = []
     for path in (p for p in paths if '.ipynb_checkpoints' not in p.parts):
