@@ -24,7 +24,7 @@ demo: $(READY)  ## The whole road on made covers; writes runs/demo/report.html
 test: $(READY)  ## Everything that must hold: pages, tests, parity, README
 	$(BIN)/python scripts/readme.py --check
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebooks: $(READY) ## JupyterLab in nbs/
 	cd nbs && env -u MPLBACKEND ../$(BIN)/jupyter lab

@@ -56,7 +56,7 @@ def colour_descriptors(
     parts = [*map(_colour_histogram, [hsv, *quarters]), _edge_histograms(grey), _texture(grey)]
     return np.sqrt(np.concatenate(parts)).astype(np.float32)
 
-# %% ../nbs/26_embed.ipynb #7d337e94
+# %% ../nbs/26_embed.ipynb #522995a7
 class ColourEncoder:
     "Descriptors of colour and layout: no download, about a thousand pictures a second and core"
     name = 'colours1'
@@ -83,6 +83,8 @@ def _state_digest(body):
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
+_FAST_FROM = 64 # Pixels; below, bfloat16 convolutions on CPUs whose output is one column wide can read foreign memory
+
 class BodyEncoder:
     "Vectors of a frozen body, on the GPU where there is one, in bfloat16 where the hardware has it"
     def __init__(self,
@@ -90,12 +92,12 @@ class BodyEncoder:
         depths:str='last', # 'last', or 'all': average, maximum and spread at five depths
         size=None, # Side in pixels of the square that pictures are squeezed into, or (width, height); None: as trained
         flip:bool=False, # Average with the vectors of the mirrored picture: steadier, at twice the time
-        fast:bool=True, # Use `fast_dtype` where the hardware has it
+        fast:bool=True, # Use `fast_dtype` where the hardware has it, for pictures of 64 pixels and more
     ):
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.dtype = fast_dtype(self.device) if fast else None
         self.body = body.eval().to(self.device, memory_format=torch.channels_last)
         self.depths, self.size, self.flip = depths, size or body.weights.size, flip
+        self.dtype = fast_dtype(self.device) if fast and np.min(self.size) >= _FAST_FROM else None
         pixels = np.prod(np.broadcast_to(self.size, 2))
         self.at_once = 64 if self.device == 'cuda' else max(1, round(400_000/pixels)) # what a CPU's caches hold
         precision = str(self.dtype or torch.float32).removeprefix('torch.')
@@ -108,7 +110,11 @@ class BodyEncoder:
     @torch.inference_mode()
     def encode(self, batch):
         parts = torch.from_numpy(batch).split(self.at_once)
-        return torch.cat([self._vectors(part.to(self.device)) for part in parts]).cpu().numpy()
+        made = torch.cat([self._vectors(part.to(self.device)) for part in parts]).cpu().numpy()
+        if n_broken := (~np.isfinite(made).all(1)).sum():
+            raise ValueError(f'{self.body.weights.arch} gives no finite vectors for {n_broken} of {len(batch)} pictures. '
+                             + ('Try BodyEncoder(body, fast=False).' if self.dtype else 'Look at its weights.'))
+        return made
 
     def _vectors(self, x):
         x = x.float().contiguous(memory_format=torch.channels_last)/255

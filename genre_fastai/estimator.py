@@ -33,12 +33,12 @@ from .text_baselines import fit_text_baselines
 from .text_bodies import PACKAGE
 from .text_ridge import TextRidge, text_array
 
-# %% ../nbs/72_estimator.ipynb #6095b6ce
+# %% ../nbs/72_estimator.ipynb #9ac627c4
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from
-    sizes=(224, 320, (320, 480)), kernels=('gaussian', 'exponential'),
+    sizes=(224, 320, (320, 480)), image=dict(kernels=('gaussian', 'exponential')),
     text=dict(shares=(1/6, 1/3, 1/2, 2/3), widths=(.5, .7, 1.)))
-PRESETS = { # Pictures: frozen bodies at these sizes, kernel ridge on their vectors; texts: see `TextRidge`
-    'fast': dict(bodies=['mobilenetv2_100'], sizes=(224,), kernels=('gaussian',), text={}),
+PRESETS = { # Frozen bodies at these sizes, and what `KernelRidgeClassifier` and `TextRidge` choose from
+    'fast': dict(bodies=['mobilenetv2_100'], sizes=(224,), image={}, text={}),
     'medium': dict(bodies=['mobilenetv2_100'], **_MORE),
     'best': dict(bodies=['convnext_base.clip_laion2b_augreg', 'vit_base_patch16_siglip_224.v2_webli',
                          'vit_base_patch14_dinov2.lvd142m'], **_MORE | dict(sizes=(None,)), otherwise='medium')}
@@ -70,14 +70,16 @@ def picture_ridge(
     preset:str, # A key of `PRESETS`
     encoders:list, # From `preset_encoders`, or others
     vectors:list, # (n, d) of each encoder
+    choose:bool=True, # Whether fewer encoders, and their last layers alone, are views to choose from as well
 )->KernelRidgeClassifier: # Unfitted; for the vectors side by side
-    "The ridge of a preset for pictures; it chooses how many of the encoders, and their last layer or all depths"
+    "The ridge of a preset for pictures"
     stops = np.cumsum([v.shape[1] for v in vectors]).tolist()
     forms = [list(zip([0, *stops], stops))]
+    if not choose: return KernelRidgeClassifier(**PRESETS[preset]['image'], views=forms)
     if all(getattr(e, 'depths', None) == 'all' for e in encoders):
         forms.append([(start, start + e.body.n_out) for (start, _), e in zip(forms[0], encoders)])
     views = [form[:k] for k in range(len(encoders), 0, -1) for form in forms]
-    return KernelRidgeClassifier(kernels=PRESETS[preset]['kernels'], views=views)
+    return KernelRidgeClassifier(**PRESETS[preset]['image'], views=views)
 
 class GenreClassifier(ClassifierMixin, BaseEstimator):
     "Genres of items, from pictures, texts, metadata or all of them"
@@ -241,8 +243,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         if reads == 'meta': return Part('meta', [], MetadataRidge().fit(rows[self.meta_], targets, groups))
         encoders = self._picture_encoders()
         vectors = [embed_items(rows, e) for e in encoders]
-        ridge = picture_ridge(self.preset, encoders, vectors)
-        if self.encoder is not None: ridge.set_params(views=ridge.views[:1])    # what was asked for is looked at
+        ridge = picture_ridge(self.preset, encoders, vectors, choose=self.encoder is None)
         ridge.fit(np.concatenate(vectors, 1), targets, groups)
         return Part('image', encoders[:len(ridge.view_)], ridge)
 

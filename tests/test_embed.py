@@ -1,5 +1,5 @@
 "Vectors: cached, resumed, in the order of the rows"
-import multiprocessing, os, signal, time
+import multiprocessing, os, signal, subprocess, sys, time
 try: import resource
 except ImportError: resource = None  # Windows
 
@@ -9,6 +9,7 @@ from PIL import Image
 from genre_fastai.core import CacheError, DiskCache, ItemsError
 from genre_fastai.embed import BodyEncoder, ColourEncoder, colour_descriptors, embed_items, make_encoder
 from genre_fastai.bodies import load_body
+from genre_fastai.images import scan_images
 from genre_fastai.synth import made_items
 
 
@@ -179,3 +180,22 @@ def test_a_body_that_was_trained_is_another_encoder(items):
     with torch.no_grad(): next(body.parameters()).add_(.1)
     after = BodyEncoder(body, size=64)
     assert before.name != after.name and before.name == BodyEncoder(load_body('test_resnet', 'random'), size=64).name
+
+
+def test_small_pictures_do_not_depend_on_what_was_in_memory():
+    "Dirty memory on purpose: bfloat16 convolutions one column wide would show it"
+    code = ("import numpy as np; from genre_fastai.bodies import load_body; from genre_fastai.embed import BodyEncoder;"
+            "body = load_body('test_resnet', 'random'); x = np.random.default_rng(0).integers(0, 256, (32, 3, 48, 32), np.uint8);"
+            "a, b = (BodyEncoder(body, 'all', (32, 48), fast=f).encode(x) for f in (True, False)); assert np.allclose(a, b)")
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=os.environ | {'MALLOC_PERTURB_': '128'}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_vectors_that_are_no_numbers_are_an_error_and_not_remembered(items, tmp_path):
+    body, cache = load_body('test_resnet', 'random'), DiskCache(tmp_path/'vectors.sqlite')
+    with torch.no_grad(): next(body.model.parameters()).fill_(torch.nan)
+    for fast, mend in ((True, 'Try BodyEncoder'), (False, 'Look at its weights')):
+        encoder = BodyEncoder(body, size=64, fast=fast)
+        if fast and encoder.dtype is None: continue
+        with pytest.raises(ValueError, match=f'test_resnet gives no finite vectors for 32 of 32 pictures. {mend}'): embed_items(items, encoder, cache)
+        assert not cache.get_many([f'{encoder.name}|{digest}' for digest in scan_images(items).digest])

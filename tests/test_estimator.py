@@ -84,7 +84,7 @@ def test_the_last_layer_of_several_sizes_is_saved_and_read(single, tmp_path, mon
     body = load_body('test_resnet', 'random')
     three = [BodyEncoder(body, 'all', size) for size in (32, 64, 96)]
     monkeypatch.setattr('genre_fastai.estimator.preset_encoders', lambda preset: three)
-    def two_sizes(preset, encoders, vectors):
+    def two_sizes(preset, encoders, vectors, choose):
         d = vectors[0].shape[1]
         return KernelRidgeClassifier(views=[[(0, body.n_out), (d, d + body.n_out)]])
     monkeypatch.setattr('genre_fastai.estimator.picture_ridge', two_sizes)
