@@ -5,7 +5,7 @@ READY := .venv/installed
 DATA ?= $(GENRE_FASTAI_REAL_DATA)
 export MPLBACKEND ?= Agg
 
-.PHONY: help setup demo test notebooks export readme bench peers scale clean
+.PHONY: help setup demo test notebooks export readme bench peers scale faults clean
 
 help:            ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
@@ -48,6 +48,9 @@ peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<fol
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 	$(BIN)/python scripts/scale.py
 	$(BIN)/python scripts/scale.py --texts
+
+faults: $(READY) ## Plant faults into trainings, and see which are found
+	$(BIN)/python scripts/faults.py --quick
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis

@@ -19,6 +19,7 @@ from genre_fastai.embed import *
 from genre_fastai.embed_texts import *
 from genre_fastai.report import *
 from genre_fastai.baseline_knn import *
+from genre_fastai.human_baseline import *
 from genre_fastai.kernel_ridge import *
 from genre_fastai.text_ridge import *
 from genre_fastai.text_baselines import *
@@ -30,6 +31,7 @@ from genre_fastai.text_blocks import *
 from genre_fastai.models import *
 from genre_fastai.learner import *
 from genre_fastai.hooks import *
+from genre_fastai.recipe import *
 from genre_fastai.bundle import *
 from genre_fastai.checkpoints import *
 from genre_fastai.fine_tune import *

@@ -6,7 +6,7 @@
 __all__ = ['OPTIMISERS', 'plot_curves', 'nadam', 'Stage', 'plan_stages', 'head_learner', 'dry_run', 'describe_plan',
            'describe_training', 'save_learner', 'learner_probabilities']
 
-# %% ../nbs/50_fine_tune.ipynb #911991d9
+# %% ../nbs/50_fine_tune.ipynb #66a54dfc
 import copy, json, shutil, tempfile, time, warnings
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,12 @@ from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimi
 from .core import check_items, genre_matrix, nearest, stable_hash, start_run
 from .embed import BodyEncoder, embed_items
 from .embed_texts import SentenceEncoder, embed_windows
-from .hooks import CollapseAlarm
+from .hooks import CollapseAlarm, Diagnostics
 from .learner import (EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column,
                                   predict_items)
 from .metrics import tune_thresholds
 from .models import FusedNet, GenreModel, GenreNet, TextNet
+from . import recipe  # gives the alarm its causes
 from .report import Page
 from .text_blocks import present_in, text_reader
 
@@ -251,7 +252,7 @@ def describe_plan(
     return (f'{where}, {precision}{channels}; {dls.train.n:,} {what} to train, {dls.valid.n:,} to validate. '
             f'At most: {", ".join(parts)}; together {_minutes(total)}.')
 
-# %% ../nbs/50_fine_tune.ipynb #30ee1ba7
+# %% ../nbs/50_fine_tune.ipynb #55b3037c
 def _fit_stage(learn, stage, number, record, average, cbs):
     "Train `learn` for what is left of a stage"
     first = record.state['epoch'] if record.state['stage'] == number else 0
@@ -373,7 +374,9 @@ def fine_tune_stages(self:Learner,
     stages:list=None, # Stages of your own, instead of those that the first five arguments plan, see `Stage`
     overwrite:bool=False, # Replace another run in `folder`
 )->pd.DataFrame: # One row an epoch: stage, epoch, losses, metrics, seconds, kept
-    "Head, then top blocks, then all; ends with the best weights. Raises `RunError` for a folder that cannot be used"
+    """Head, then top blocks, then all; ends with the best weights. Raises `RunError` for a folder that cannot be used
+
+    `Diagnostics` of this learner are saved with the run; the head stage, on remembered vectors, passes no layer of theirs."""
     if not isinstance(self.model, GenreModel):
         raise ValueError('fine_tune_stages trains what genre_learner makes. For other learners use fine_tune.')
     stages = stages or plan_stages(self.model, head_epochs, top_epochs, all_epochs, head_lr, lr)
@@ -416,7 +419,11 @@ def _train_all(learn, stages, record, facts, settings):
     mixup, sizes = settings['mixup'], settings['sizes']
     cbs = ([MixUp(mixup)] if mixup else []) + ([ProgressiveSize(*sizes)] if sizes else [])
     for number, stage in enumerate(stages):
-        if number >= record.state['stage']: _train_stage(learn, stage, number, record, settings['average'], cbs)
+        if number < record.state['stage']: continue
+        try: _train_stage(learn, stage, number, record, settings['average'], cbs)
+        finally:
+            for cb in learn.cbs:
+                if isinstance(cb, Diagnostics) and len(cb.batches): cb.save(record.folder/'diagnostics')
     record.best_weights()
     _write_report(record, facts, plan)
     record.finish()

@@ -6,13 +6,13 @@
 __all__ = ['has_several', 'class_weights', 'EpochSeed', 'input_column', 'genre_learner', 'WeightAverage', 'ProgressiveSize',
            'predict_items']
 
-# %% ../nbs/45_learner.ipynb #774eb91a
+# %% ../nbs/45_learner.ipynb #0b1e4e94
 import random, sys, tempfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from fastai.vision.all import (AccumMetric, BCEWithLogitsLossFlat, BnFreeze, Callback, CrossEntropyLossFlat,
-                               DataLoaders, Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
+                               DataLoaders, L, Learner, Normalize, ProgressCallback, accuracy, delegates, set_seed)
 from timm.utils import ModelEmaV3
 
 from .blocks import check_readable
@@ -53,7 +53,7 @@ class EpochSeed(Callback):
         set_seed(epoch_seed)
         self.dls.train.rng = random.Random(epoch_seed)
 
-# %% ../nbs/45_learner.ipynb #dd80a1ef
+# %% ../nbs/45_learner.ipynb #632b041f
 def _map(p, y): return genre_scores(y, p, multilabel=True)['map'] if np.isfinite(p).all() else float('nan')
 def _map_metric(): return AccumMetric(_map, activation='sigmoid', flatten=False, to_np=True, name='mAP')
 
@@ -123,7 +123,7 @@ def genre_learner(
     loss_func=None, # A loss of your own instead
     metrics=None, # Instead of accuracy (one genre) or mAP (several)
     seed:int=0, # For new layers, order and variation
-    cbs=(), # Further callbacks
+    cbs=(), # Further callbacks, or one
     **kwargs # For fastai's Learner
 )->Learner:
     "A Learner for the genres of `dls`; fit it with `fit_one_cycle` or `fine_tune`"
@@ -135,7 +135,7 @@ def genre_learner(
     if loss_func is None: loss_func = _loss(dls, loss, weigh_genres, label_smoothing, multilabel)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
     learn = Learner(dls, model, loss_func=loss_func, splitter=lower_top_head, metrics=metrics, train_bn=False,
-                    cbs=[EpochSeed(seed), BnFreeze(), *cbs], model_dir=Path(tempfile.gettempdir())/'genre_fastai',
+                    cbs=[EpochSeed(seed), BnFreeze(), *L(cbs)], model_dir=Path(tempfile.gettempdir())/'genre_fastai',
                     **kwargs)
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn

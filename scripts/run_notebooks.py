@@ -31,12 +31,14 @@ def run(path, flags, timeout, cwd=None):
 
 
 def cleaned(nb):
-    "`nb` without what changes from run to run: counts, timings, addresses in memory, progress bars and warnings"
+    "`nb` without what changes from run to run: counts, timings, addresses in memory, progress bars, widgets and warnings"
+    widget = 'application/vnd.jupyter.widget-view+json'
     for cell in nb.cells:
         cell.metadata = {}
         if cell.cell_type != 'code': continue
         cell.execution_count = None
-        cell.outputs = [o for o in cell.outputs if not (o.output_type == 'stream' and o.name == 'stderr')]
+        cell.outputs = [o for o in cell.outputs if not (o.output_type == 'stream' and o.name == 'stderr'
+                                                        or widget in o.get('data', {}))]
         for o in cell.outputs:
             if 'execution_count' in o: o.execution_count = None
             o.pop('metadata', None)

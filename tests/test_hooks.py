@@ -1,15 +1,17 @@
 "The collapse alarm: it rings for a collapse in the first epoch, and for nothing else; training never notices it"
 import copy, math, pickle, warnings
 
-import matplotlib, numpy as np, pytest, torch
-from fastai.vision.all import (BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, DataLoaders, Learner, MixUp, resnet18,
-                               vision_learner)
+import matplotlib, matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
+from fastai.vision.all import (SGD, BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, DataLoaders, Learner, MixUp,
+                               resnet18, vision_learner)
 from torch import nn
 
 from genre_fastai.blocks import cover_block
-from genre_fastai.hooks import CollapseAlarm, CollapseWarning, plot_predicted_shares
+from genre_fastai.hooks import (CollapseAlarm, CollapseWarning, Diagnostics, LayerWatch, plot_dynamics, plot_histograms,
+                                plot_layers, plot_predicted_shares)
 from genre_fastai.learner import EpochSeed, genre_learner
 from genre_fastai.prepare_data import split_items
+from genre_fastai import recipe  # gives the alarm its causes
 from genre_fastai.synth import made_items
 
 matplotlib.use('Agg')
@@ -50,7 +52,7 @@ def test_vgg19_at_a_rate_too_high_is_found_in_its_first_epoch(made):
     rows = rows[rows.split != 'test'].groupby('split').head(24).reset_index(drop=True)
     learn = genre_learner(loaders(rows, bs=8, size=32), 'vgg19', weights='random', cbs=[CollapseAlarm(stop=True)])
     found = fit(learn, 3, .1)
-    assert len(found) == 1 and 'in epoch 1' in found[0] and 'It went up to 0.1; try 0.01' in found[0]
+    assert len(found) == 1 and 'in epoch 1' in found[0] and 'Found to blame: rate: at 0.1 the loss goes from' in found[0]
     assert learn.epoch == 0
 
 
@@ -265,3 +267,80 @@ def test_many_batches_make_at_most_forty_bars():
     ax = plot_predicted_shares(alarm)
     assert len(ax.containers[0]) == 34 + 1 and ax.get_xticklabels()[-1].get_text() == 'labels'
     matplotlib.pyplot.close(ax.figure)
+
+
+# Diagnostics
+
+def test_dead_units_by_any_function():
+    "Shares that were planted: below for ReLU, GELU and SiLU, on both sides for tanh; in place or not"
+    for act, low in ((nn.ReLU(), -50.), (nn.ReLU(inplace=True), -50.), (nn.GELU(), -50.), (nn.SiLU(inplace=True), -50.), (nn.Tanh(), 50.), (nn.ReLU6(), 50.)):
+        net = nn.Sequential(nn.Linear(8, 20), act, nn.Linear(20, 3))
+        with torch.no_grad(): net[0].bias[:5] = low
+        with LayerWatch(net) as watch: net(torch.randn(100, 8))
+        row = watch.figures.set_index('layer').loc['1']
+        assert row.dead == pytest.approx(.25) and (row.saturated >= .25) == (low > 0)
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_units_are_channels():
+    "Of convolutions and batch norms the second axis, of linear layers the last, whatever the shape"
+    net = nn.Sequential(nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10), nn.ReLU())
+    with torch.no_grad(): net[1].weight[:3], net[1].bias[:3] = 0., -1.
+    with LayerWatch(net) as watch: net(torch.randn(2, 3, 12, 12))
+    assert watch.rows['2']['dead'] == pytest.approx(.3)
+    tokens = nn.Sequential(nn.Linear(6, 10), nn.ReLU())
+    with torch.no_grad(): tokens[0].weight[:4], tokens[0].bias[:4] = 0., -1.
+    for shape in ((5, 6), (2, 7, 6), (2, 4, 4, 6)):
+        with LayerWatch(tokens) as watch: tokens(torch.randn(shape))
+        assert watch.rows['1']['dead'] == pytest.approx(.4)
+
+
+def test_training_never_notices_diagnostics(made):
+    ends = []
+    for watched in (False, True):
+        learn = genre_learner(loaders(made['balanced']))
+        with learn.no_bar(), learn.no_logging():
+            if watched:
+                with Diagnostics(learn, every=3) as d: learn.fit_one_cycle(2, 3e-3)
+            else: learn.fit_one_cycle(2, 3e-3)
+        ends.append(({k: v.clone() for k, v in learn.model.state_dict().items()}, torch.rand(1)))
+    assert all(torch.equal(a, b) for a, b in zip(ends[0][0].values(), ends[1][0].values())) and ends[0][1] == ends[1][1]
+    n = 2*len(learn.dls.train)
+    assert len(d.batches) == n and set(d.layers.batch) == set(d.weights.batch) == set(range(0, n, 3))
+    assert d.shares.shape == (n, 4) and np.allclose(d.shares.sum(1), 1) and d.followed.shape == (-(-n//3), 16, 4)
+    assert np.allclose(d.followed.sum(2), 1, atol=1e-5) and d.batches.rate.max() == pytest.approx(3e-3)
+
+
+def test_steps_are_measured(made):
+    "Plain SGD: the step is the rate times the gradient"
+    learn = plain_learner(loaders(made['balanced']))
+    learn.opt_func = lambda params, lr: SGD(params, lr)
+    with Diagnostics(learn, every=1) as d, learn.no_bar(), learn.no_logging(): learn.fit(1, .01, wd=0.)
+    w = d.weights
+    assert np.allclose(w['update']*w.weight, .01*w.gradient, rtol=1e-3, atol=1e-7)
+
+
+def test_no_hooks_are_left_after_an_error(made):
+    learn = genre_learner(loaders(made['balanced']))
+    class Fails(Callback):
+        order = 90
+        def after_pred(self): raise RuntimeError('in the middle')
+    with pytest.raises(RuntimeError, match='in the middle'), learn.no_bar(), learn.no_logging():
+        with Diagnostics(learn) as d: learn.fit(1, cbs=Fails())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in learn.model.modules()) and d not in learn.cbs
+
+
+def test_diagnostics_are_kept(made, tmp_path):
+    learn = genre_learner(loaders(made['several']))
+    with Diagnostics(learn, every=2, folder=tmp_path/'run') as d, learn.no_bar(), learn.no_logging(): learn.fit(1)
+    again = Diagnostics.read(tmp_path/'run')
+    pd.testing.assert_frame_equal(again.layers, d.layers)
+    pd.testing.assert_frame_equal(again.weights, d.weights)
+    pd.testing.assert_frame_equal(again.batches, d.batches)
+    assert again.shares.equals(d.shares) and again.prior.equals(d.prior) and np.array_equal(again.followed, d.followed)
+    assert again.ranges == d.ranges and all(np.array_equal(again.histograms[k], v) for k, v in d.histograms.items())
+    for plot in (plot_layers, plot_histograms, plot_dynamics, plot_predicted_shares): plot(again)
+    with pytest.raises(FileNotFoundError, match='no diagnostics in'): Diagnostics.read(tmp_path/'other')
+    with pytest.raises(ValueError, match='watched no training yet'): plot_layers(Diagnostics())
+    with pytest.raises(ValueError, match="no layer 'x' was watched"): plot_histograms(d, ['x'])
+    with pytest.raises(ValueError, match='which learner'): Diagnostics().__enter__()
