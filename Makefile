@@ -2,8 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
+EVERYTHING := -e '.[dev,offline]'
 DATA ?= $(GENRE_FASTAI_REAL_DATA)
 export MPLBACKEND ?= Agg
+
+# Some gigabytes come over the line: a download that breaks off is begun again, later and later
+define install
+	@for pause in 15 60 180 ''; do \
+	  $(BIN)/python -m pip install --quiet --retries 10 $(1) && exit 0; \
+	  [ -z "$$pause" ] || { echo "Not installed; trying again in $$pause seconds." >&2; sleep $$pause; }; \
+	done; \
+	echo 'Not installed: see the lines above, and call make again.' >&2; exit 1
+endef
 
 .PHONY: help setup demo test notebooks export readme bench peers scale faults clean
 
@@ -12,8 +22,8 @@ help:            ## Show the targets
 
 $(READY): settings.ini setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[dev,offline]'
+	$(call install,--upgrade pip)
+	$(call install,$(EVERYTHING))
 	touch $@
 
 setup: $(READY) ## Make .venv and install the project with everything for development
@@ -42,7 +52,7 @@ bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BIN)/python scripts/fusion.py --data '$(DATA)' --out runs/bench/fusion --overwrite
 
 peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<folder>
-	$(BIN)/python -m pip install --quiet -e '.[peers]'
+	$(call install,-e '.[peers]')
 	$(BIN)/python scripts/peers.py --data '$(DATA)'
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items

@@ -9,7 +9,7 @@ __all__ = ['CHECKS', 'CAUSES', 'untouched', 'Batch', 'first_batch', 'train_rows'
            'check_step', 'check_layers', 'check_norms', 'rate_trials', 'check_rate', 'check_overfit',
            'check_inputs_matter', 'check_capacity', 'check_dynamics', 'run_checks', 'check_recipe', 'collapse_causes']
 
-# %% ../nbs/47_recipe.ipynb #f62f7fe3
+# %% ../nbs/47_recipe.ipynb #0379da88
 import copy, math, random, textwrap
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +30,7 @@ from .embed import embed_items
 from .hooks import (CollapseAlarm, Diagnostics, LayerWatch, best_constant, genre_names, restlessness,
                                 same_numbers)
 from .images import open_image, squeeze
-from .kernel_ridge import KernelRidgeClassifier
+from .kernel_ridge import KernelRidgeClassifier, left_out_loss
 from .learner import WeightAverage, input_column
 from .report import Page
 from .text_blocks import TensorWindows, text_reader
@@ -151,7 +151,7 @@ def train_targets(
     labels, device = learn.dls.train_ds.tls[-1], _device(learn)
     return torch.stack([torch.as_tensor(labels[i]) for i in train_rows(learn, n)]).as_subclass(torch.Tensor).to(device)
 
-# %% ../nbs/47_recipe.ipynb #dbb2bba2
+# %% ../nbs/47_recipe.ipynb #cf439e23
 class Verdict(NamedTuple):
     "What a check found"
     check: str # What was looked at
@@ -160,6 +160,10 @@ class Verdict(NamedTuple):
     told: str # The figure in a sentence
     advice: str = '' # Next step
     curves: pd.DataFrame = None # What `plot_verdict` draws: a line a column, over the index
+
+    def __repr__(self):
+        said = f'{self.check}: {self.verdict}, {self.told}'
+        return f'{said}. {self.advice}' if self.advice else said
 
 def _verdict(check, figure, told, bad, advice, odd=False, curves=None):
     name = 'bad' if bad or math.isnan(figure) else 'odd' if odd else 'good'     # what is no number is not good
@@ -199,18 +203,14 @@ def check_seed(
     return _verdict('seed', gap, f'two starts differ by {gap:.2g}', False,
                     'Seed every epoch: genre_learner(dls, seed=0) does, by EpochSeed.', odd=gap > 1e-4)
 
-# %% ../nbs/47_recipe.ipynb #865fdf26
-def _item_loss(y, p):
-    "(n,) cross-entropy over genres that are each there or not, in nats"
-    p = np.clip(p, 1e-6, 1 - 1e-6)
-    return -np.where(y > 0, np.log(p), np.log(1 - p)).sum(1)
-
+# %% ../nbs/47_recipe.ipynb #19ee6fb9
 def _gain_of(rows, column):
     "A function from labels to the nats an item by which colours, or words, beat the shares, by left-out predictions"
     model, x = ((TextRidge(), text_array(rows.text)) if column == 'text' else
                 (KernelRidgeClassifier(), embed_items(rows, 'colours')))
     groups = item_groups(rows)
-    def gain(y): return (_item_loss(y, y.mean(0)) - _item_loss(y, model.fit(x, y, groups).predict_left_out())).mean()
+    def loss(y, p): return left_out_loss(y, p, multilabel=True)
+    def gain(y): return loss(y, y.mean(0)) - loss(y, model.fit(x, y, groups).predict_left_out())
     return gain
 
 def check_labels(
@@ -412,7 +412,7 @@ def show_input(
         ax.set_title(', '.join(genres), fontsize=8)
     return axes
 
-# %% ../nbs/47_recipe.ipynb #6a7c42b3
+# %% ../nbs/47_recipe.ipynb #6c1043de
 def _small(pictures):
     "(n, 256) standardised points of grey 16 x 16 copies"
     x = F.interpolate(pictures.float().mean(1, keepdim=True), (16, 16), mode='bilinear', antialias=True).flatten(1)
@@ -451,7 +451,7 @@ def check_variation(
         told.append(f'{shares[-1]:.0%} of the tokens of texts are kept')
     if not shares: return _not_run('variation', 'no pictures and no token ids enter this net')
     return _verdict('variation', min(shares), '; '.join(told), min(shares) < .6,
-                    'Look at show_input(learn), and vary less: cover_transforms() is a measured choice.')
+                    'Look at show_input(learn), and vary less: cover_transforms() leaves lettering legible.')
 
 # %% ../nbs/47_recipe.ipynb #407e32b5
 @contextmanager
