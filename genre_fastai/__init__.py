@@ -1,2 +1,2 @@
 "Genres from book and album covers, film posters and synopses."
-__version__ = '0.4.0'
+__version__ = '0.5.0'

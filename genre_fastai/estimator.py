@@ -112,8 +112,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         except WeightsError as e:
             raise WeightsError(f"{e} Or read words and letters alone: text_encoder='words'.") from e
 
-    def _joined(self, items):
-        "Items whose text is that of `text_cols`; a blank one is a missing one"
+    def joined_texts(self,
+        items:pd.DataFrame, # Items
+    )->pd.DataFrame: # The same rows
+        "Items whose text is that of all `text_cols`, as it is read; a blank one is a missing one"
         columns = self._text_columns() or ['text']
         if unknown := [c for c in columns if c not in items]:
             raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} '
@@ -187,7 +189,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         "Fit on the train rows (all, where there is no split); thresholds come from left-out predictions and valid rows"
         if self.preset not in PRESETS: raise ValueError(f'preset is {self.preset!r}; use one of {list(PRESETS)}.')
         check_items(items, needs='genres')
-        items, seen = self._joined(items), row_fingerprints(items)
+        items, seen = self.joined_texts(items), row_fingerprints(items)
         split = items.split.notna().any() and use_split
         in_fit = items.split.eq('train').fillna(False).to_numpy(bool) if split else np.ones(len(items), bool)
         rows = items[in_fit]
@@ -322,7 +324,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     )->np.ndarray: # (n, n_genres) in the order of `classes_`; rows add up to 1 for single-label
         "Calibrated probabilities"
         check_is_fitted(self, 'classes_')
-        items = self._joined(check_items(items))
+        items = self.joined_texts(check_items(items))
         reads = [part.reads for part in self.parts_]
         if absent := [c for c in self.meta_ if c not in items]:
             warnings.warn(f'{len(absent)} of {len(self.meta_)} columns of metadata are not in the table, and are not read: '
@@ -414,7 +416,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         self._judged(items, allow_seen=False)
         if not items.split.eq('train').any():
             raise ItemsError("no row has split 'train'. Make one first: split_items(items).")
-        joined = self._joined(items)
+        joined = self.joined_texts(items)
         probabilities = self._simple_models(joined)
         for part in self.parts_ if len(self.parts_) > 1 else []:
             name = f'{_WHAT[part.reads]} alone'
@@ -431,7 +433,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     )->dict: # Name -> (n, n_genres) probabilities: everything, without each part, each part alone
         "What is said where pictures, texts or metadata are taken away; of a row left with nothing, the shares in train"
         check_is_fitted(self, 'classes_')
-        probs, n = self._part_probs(self._joined(check_items(items))), len(self.parts_)
+        probs, n = self._part_probs(self.joined_texts(check_items(items))), len(self.parts_)
         names = [_WHAT[part.reads] for part in self.parts_]
         kept = {'everything': np.ones(n, bool)}
         if n > 2: kept |= {f'without {name}': np.arange(n) != i for i, name in enumerate(names)}
@@ -445,7 +447,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
     )->pd.DataFrame: # A row a set of inputs, see `ablate`
         "What pictures, texts and metadata add, on the test rows that have all of them"
         rows = self._judged(items, allow_seen)
-        joined = self._joined(rows)
+        joined = self.joined_texts(rows)
         whole = rows[np.all([self._there(part.reads, joined) for part in self.parts_], axis=0)]
         if not len(whole):
             raise ItemsError('no row has all that the model reads, so that nothing can be taken away. '

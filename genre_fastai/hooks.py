@@ -464,14 +464,19 @@ class Diagnostics(Callback):
         return self
 
 # %% ../nbs/46_hooks.ipynb #d18ea828
-def _layer_lines(ax, table, key, value, title, log=False):
+def _check_looks(d):
+    if d.layers.empty:
+        raise ValueError('these diagnostics have watched no training yet. '
+                         'Fit inside: with Diagnostics(learn) as d: learn.fit(1).')
+
+def _layer_lines(ax, table, key, value, title, ylabel, log=False):
     "One line a layer, the darker the deeper"
     lines = table.pivot_table(index='batch', columns=key, values=value, sort=False)
     lines = lines[[c for c in table[key].unique() if c in lines]]
     for color, name in zip(plt.get_cmap('viridis_r')(np.linspace(.1, 1, lines.shape[1])), lines):
         ax.plot(lines.index, lines[name], color=color, lw=1.2)
     if log: ax.set_yscale('log')
-    ax.set(title=title, xlabel='batch')
+    ax.set(title=title, xlabel='batch (dark: last layers)', ylabel=ylabel)
     ax.spines[['top', 'right']].set_visible(False)
 
 def plot_layers(
@@ -479,19 +484,16 @@ def plot_layers(
     axes=None, # Four matplotlib axes
 ):
     "Spread of what activation functions give, dead units, gradients and steps, look by look"
-    if d.layers.empty:
-        raise ValueError('these diagnostics have watched no training yet. '
-                         'Fit inside: with Diagnostics(learn) as d: learn.fit(1).')
-    if axes is None: axes = plt.subplots(1, 4, figsize=(12, 2.6), layout='constrained')[1]
+    _check_looks(d)
+    if axes is None: axes = plt.subplots(1, 4, figsize=(13, 2.6), layout='constrained')[1]
     layers, moved = d.layers.dropna(subset='dead'), d.weights[d.weights.tensor.str.endswith('weight')]
     if layers.empty: layers = d.layers.fillna({'dead': 0})
-    _layer_lines(axes[0], layers, 'layer', 'spread', 'Spread of activations')
-    _layer_lines(axes[1], layers, 'layer', 'dead', 'Share of dead units')
+    _layer_lines(axes[0], layers, 'layer', 'spread', 'Spread of activations', 'standard deviation')
+    _layer_lines(axes[1], layers, 'layer', 'dead', 'Dead units', 'share of units')
     axes[1].set_ylim(-.02, 1.02)
-    _layer_lines(axes[2], moved, 'tensor', 'gradient', 'Norm of gradients', log=True)
-    _layer_lines(axes[3], moved, 'tensor', 'update', 'Step, as a share of the weights', log=True)
+    _layer_lines(axes[2], moved, 'tensor', 'gradient', 'Gradients', 'norm', log=True)
+    _layer_lines(axes[3], moved, 'tensor', 'update', 'Steps', 'share of the norm of weights', log=True)
     axes[3].axhline(1e-3, color='.5', lw=.8, ls=':')
-    axes[0].set_xlabel('batch (dark: last layers)')
     return axes
 
 def plot_histograms(
@@ -499,9 +501,7 @@ def plot_histograms(
     layers=None, # Names; None: eight activation functions, evenly spread over the depth
 ):
     "What layers give, as pictures (Howard's colour-dim): time to the right, values upwards, the more the darker"
-    if d.layers.empty:
-        raise ValueError('these diagnostics have watched no training yet. '
-                         'Fit inside: with Diagnostics(learn) as d: learn.fit(1).')
+    _check_looks(d)
     known = d.histograms
     if layers is None:
         there = list(d.layers.dropna(subset='dead').layer.unique()) or list(known)
@@ -519,6 +519,8 @@ def plot_histograms(
                   extent=(looks[0], looks[-1] + d.every, -high, high))
         ax.set_title(name, fontsize=8)
         ax.tick_params(labelsize=7)
+    axes[0].figure.supxlabel('batch', fontsize=8)
+    axes[0].figure.supylabel('what the layer gives', fontsize=8)
     for ax in axes[len(layers):]: ax.set_axis_off()
     return axes
 

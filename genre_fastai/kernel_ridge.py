@@ -45,10 +45,11 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         views=None, # To choose from: lists of columns `(start, stop)` that get a kernel each; None: all get one
     ): self.alphas, self.widths, self.kernels, self.views = alphas, widths, kernels, views
 
-    def _distances(self, x, columns):
-        "Half the mean squared difference of the rows of `x` to the fitted rows in some columns: (n, n_fit)"
+    def _distances(self, x, columns, to=None):
+        "Half the mean squared difference of the rows of `x` to those of `to` (fitted rows) in some columns: (n, n_to)"
         start, stop = columns
-        u, v = ((z[:, start:stop] - self.mean_[start:stop])/self.std_[start:stop] for z in (x, self.x_))
+        u, v = ((z[:, start:stop] - self.mean_[start:stop])/self.std_[start:stop]
+                for z in (x, self.x_ if to is None else to))
         return np.maximum((u**2).sum(1)[:, None] + (v**2).sum(1) - 2*u @ v.T, 0)/(2*(stop - start))
 
     def _kernel(self, kernel, width, distances): return np.mean([_KERNELS[kernel](d, width) for d in distances], 0)
@@ -152,13 +153,24 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self,
         x, # (n, d) vectors; columns after the last one that is looked at may be left away
     ): # (n, n_classes) scores: estimates of P(genre) that may leave 0 to 1
+        return self.prior_ + self.likeness(x) @ self.coef_
+
+    def likeness(self,
+        x, # (n, d) vectors; columns after the last one that is looked at may be left away
+        to=None, # (n_to, d) vectors; None: the rows that were fitted
+    ): # (n, n_to), 1 where two are the same
+        "How much alike the model finds two rows: its kernel"
         check_is_fitted(self, 'coef_')
-        x = np.asarray(x, np.float32)
+        x, to = self._seen_columns(x), None if to is None else self._seen_columns(to)
         stops = np.cumsum([stop - start for start, stop in self.view_]).tolist()
+        distances = [self._distances(x, columns, to) for columns in zip([0, *stops], stops)]
+        return self._kernel(self.kernel_, self.width_, distances)
+
+    def _seen_columns(self, x):
+        x = np.asarray(x, np.float32)
         if not max(stop for _, stop in self.view_) <= x.shape[1] <= self.n_columns_:
             raise ValueError(f'x has {x.shape[1]} columns; this model was fitted on {self.n_columns_}.')
-        distances = [self._distances(self._looked_at(x), columns) for columns in zip([0, *stops], stops)]
-        return self.prior_ + self._kernel(self.kernel_, self.width_, distances) @ self.coef_
+        return self._looked_at(x)
 
     def _probabilities(self, scores):
         return (1/(1 + np.exp(-(scores*self.curves_[:, 0] + self.curves_[:, 1]))) if self.multilabel_

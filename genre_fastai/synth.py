@@ -6,7 +6,7 @@
 __all__ = ['made_vocab', 'trait_odds', 'write_sentence', 'MadeWorld', 'MadeItem', 'made_items', 'best_possible']
 
 # %% ../nbs/08_synth.ipynb #51e7206f
-import io, itertools, json
+import colorsys, io, itertools, json
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -216,11 +216,12 @@ class MadeWorld:
         synopsis_sentences:int=6, # 0: no texts
         telling_sentences:int=2, # How many of these are about a topic
         telling_at:str='any', # Where they stand: 'any', 'start' or 'end'
-        mark:bool=False, # Plant a small mark that names the genre (see `mark_box`)
+        mark:bool=False, # Plant a small coloured badge that names the genre (its place: column `mark_box`)
+        decoy:bool=False, # Beside the mark, a grey badge that names none (its place: column `decoy_box`)
     ):
         store_attr()
         self.size = tuple(size or (160, 240))
-        self.recipe = {'version': 3, **vars(self)}  # the version changes with what is drawn
+        self.recipe = {'version': 4, **vars(self)}  # the version changes with what is drawn
         self._check()
         self.vocab = made_vocab(n_genres)
         self.sets, self.prior = self._sets()
@@ -245,6 +246,7 @@ class MadeWorld:
             raise ItemsError('neither images nor texts: set images=True or synopsis_sentences=6.')
         if not self.images and (self.damaged or self.blank or self.mark):
             raise ItemsError('damaged, blank and mark speak of pictures: set images=True.')
+        if self.decoy and not self.mark: raise ItemsError('a decoy stands beside a mark: set mark=True.')
         if self.telling_sentences > self.synopsis_sentences > 0:
             raise ItemsError(f'{self.telling_sentences} telling sentences do not fit into {self.synopsis_sentences}. '
                              'Raise synopsis_sentences.')
@@ -316,34 +318,43 @@ class MadeItem:
         def draw(rng, traits): return [(t, world.levels[t][pick(rng, world.odds[t][self.set])]) for t in traits]
         self.shown = draw(self._rng('shown'), [*TRAITS] + ['mark']*world.mark) if world.images else []
         self.told = draw(self._rng('told'), ['topic']*world.telling_sentences) if world.synopsis_sentences else []
+        self.told_at = self._places(self._rng('text'))    # which sentences, from 0, are about a topic
 
     def _rng(self, *what): return rng_for(self.world.seed, 'made item', self.i, *what)
 
-    def picture(self)->tuple: # An RGB picture, and the box of the mark (pixels) or None
+    def picture(self)->tuple: # An RGB picture, and the boxes of mark and decoy (pixels), None where there is none
         "Draw it"
         rng, traits = self._rng('picture'), dict(self.shown)
         mark = traits.pop('mark', None)
         written = dict(title=self.title, author=self.author)
         picture = draw_cover(rng, **traits, **written, size=self.world.size, kind=self.world.kind)
-        return picture, None if mark is None else _put_mark(rng, picture, self.world.vocab.index(mark))
+        if mark is None: return picture, (None, None)
+        number = self.world.vocab.index(mark)
+        box = _put_badge(rng, picture, number, colorsys.hsv_to_rgb(number/self.world.n_genres, .85, 1.))
+        if not self.world.decoy: return picture, (box, None)
+        return picture, (box, _put_badge(rng, picture, int(rng.integers(self.world.n_genres)), (.6,)*3, beside=box))
+
+    def _places(self, rng):
+        "Where telling sentences stand, in order; the first draw from the numbers of a text"
+        n, k = self.world.synopsis_sentences, len(self.told)
+        if self.world.telling_at == 'any': return np.sort(rng.choice(n, k, replace=False)).tolist() if n else []
+        return list(range(k) if self.world.telling_at == 'start' else range(n - k, n))
 
     def text(self)->str: # The synopsis, or None where the world has no texts
         "Write it"
         n, rng = self.world.synopsis_sentences, self._rng('text')
         if not n: return None
-        k = len(self.told)
-        places = {'any': lambda: np.sort(rng.choice(n, k, replace=False)),
-                  'start': lambda: np.arange(k),
-                  'end': lambda: np.arange(n - k, n)}
-        topics = dict(zip(places[self.world.telling_at]().tolist(), (topic for _, topic in self.told)))
+        topics = dict(zip(self._places(rng), (topic for _, topic in self.told)))
         return ' '.join(write_sentence(rng, topics.get(j)) for j in range(n))
 
-def _put_mark(rng, picture, number):
-    "A white badge with six cells, the code of `number`: at most 4 % of the area, anywhere; returns its box"
+def _put_badge(rng, picture, number, color, beside=None):
+    "A badge with six cells, the code of `number`: at most 4 % of the area, anywhere but `beside`; returns its box"
     side = int(.19*min(picture.size))
-    x, y = (int(rng.integers(1, s - side - 1)) for s in picture.size)
+    while True:
+        x, y = (int(rng.integers(1, s - side - 1)) for s in picture.size)
+        if beside is None or max(abs(x - beside[0]), abs(y - beside[1])) > side + 1: break
     pen = ImageDraw.Draw(picture)
-    pen.rectangle((x, y, x + side, y + side), fill='white', outline='black')
+    pen.rectangle((x, y, x + side, y + side), fill=tuple(round(255*v) for v in color), outline='black')
     for cell in range(6):
         cx, cy = x + side*(.18 + .32*(cell % 2)*1.02), y + side*(.08 + .29*(cell//2))
         if (number + 1) >> cell & 1: pen.rectangle((cx, cy, cx + side*.27, cy + side*.24), fill='black')
@@ -371,25 +382,25 @@ def _jpeg(picture, quality=88):
     return out.getvalue()
 
 def _file(fault, item, rng):
-    "The bytes of the picture of an item with a fault, and the box of its mark"
-    if fault == 'empty file': return b'', None
-    if fault == 'not a picture': return b'<html><body>404: this cover has moved</body></html>', None
+    "The bytes of the picture of an item with a fault, and the boxes of its mark and its decoy"
+    if fault == 'empty file': return b'', (None, None)
+    if fault == 'not a picture': return b'<html><body>404: this cover has moved</body></html>', (None, None)
     if fault == 'blank':
         width, height = (round(s*rng.uniform(.88, 1.12)) for s in item.world.size)
-        return _jpeg(Image.new('RGB', (width, height), tuple(int(v) for v in rng.integers(0, 256, 3)))), None
-    picture, box = item.picture()
+        return _jpeg(Image.new('RGB', (width, height), tuple(int(v) for v in rng.integers(0, 256, 3)))), (None, None)
+    picture, boxes = item.picture()
     if fault == 'truncated':
         data = _jpeg(picture)
-        return data[:data.index(b'\xff\xda') + 40], None
+        return data[:data.index(b'\xff\xda') + 40], (None, None)
     if fault == 'PNG named .jpg':
         out = io.BytesIO()
         picture.save(out, 'PNG', compress_level=1)
-        return out.getvalue(), box
+        return out.getvalue(), boxes
     if fault == 'near copy':
         scale = rng.uniform(.7, .95)
         small = picture.resize((round(picture.width*scale), round(picture.height*scale)), Image.Resampling.BICUBIC)
-        return _jpeg(small, int(rng.integers(60, 80))), box and [round(v*scale) for v in box]
-    return _jpeg(picture), box
+        return _jpeg(small, int(rng.integers(60, 80))), [box and [round(v*scale) for v in box] for box in boxes]
+    return _jpeg(picture), boxes
 
 def _made_row(world, i):
     "Row `i` of the table, and the bytes of its picture (None without pictures)"
@@ -404,13 +415,14 @@ def _made_row(world, i):
         if fault == 'near copy' and text: text += ' ' + write_sentence(rng)
     readable = fault not in ('truncated', 'empty file', 'not a picture', 'blank')
     shown = item.shown if readable else []
-    data, box = _file(fault, item, rng) if world.images else (None, None)
+    data, (mark_box, decoy_box) = _file(fault, item, rng) if world.images else (None, (None, None))
     def p(drawn): return (world.posterior(drawn) @ given).tolist()
     def names(genres): return [world.vocab[g] for g in genres]
     row = dict(item_id=f'{world.kind}-{i:06d}', text=text, genres=names(labels), true_genres=names(item.true),
                title=item.title, planted=planted,
                shown=[level for _, level in shown], told=[level for _, level in item.told],
-               p_genres=p(shown + item.told), p_genres_image=p(shown), p_genres_text=p(item.told), mark_box=box)
+               p_genres=p(shown + item.told), p_genres_image=p(shown), p_genres_text=p(item.told), told_at=item.told_at,
+               mark_box=mark_box, decoy_box=decoy_box)
     return row, data
 
 # %% ../nbs/08_synth.ipynb #b1d8041b
@@ -452,7 +464,7 @@ def made_items(
         save_items(make_items(**{name: [row[name] for row in rows] for name in rows[0]}), table)
     items = load_items(table)
     items['image'] = items.image.map(lambda p: str(folder/p), na_action='ignore')
-    for column in ('p_genres', 'p_genres_image', 'p_genres_text', 'mark_box'):
+    for column in ('p_genres', 'p_genres_image', 'p_genres_text', 'told_at', 'mark_box', 'decoy_box'):
         items[column] = items[column].map(lambda v: np.asarray(v).tolist() if isinstance(v, list) else None)
     return items
 

@@ -83,7 +83,20 @@ class TextRidge(KernelRidgeClassifier):
                 for width in self.widths for share in self.shares)
 
     def _scaled(self, vectors): return ((vectors - self.mean_)/self.std_).astype(np.float32)
-    def _likeness(self, x, width): return rbf_kernel(x, self.x_, gamma=.5/width**2/x.shape[1]).astype(np.float32)
+    def _likeness(self, x, width, to=None):
+        return rbf_kernel(x, self.x_ if to is None else to, gamma=.5/width**2/x.shape[1]).astype(np.float32)
+
+    def likeness(self,
+        texts, # (n,) str
+        to, # (n_to,) str: the model keeps no texts of its own
+    ): # (n, n_to), at most 1
+        "How much alike the model finds two texts, in words and letters and in meaning"
+        check_is_fitted(self, 'coef_')
+        pairs = [(c.transform(texts), c.transform(to)) for c in self.counters_]
+        of_words = sum((a @ b.T).toarray() for a, b in pairs)/2
+        if not self.share_: return of_words
+        x, z = (self._scaled(embed_texts(of, self.encoder, cache=self.cache)) for of in (texts, to))
+        return (1 - self.share_)*of_words + self.share_*self._likeness(x, self.width_, z)
 
     def _scores(self, texts):
         scores = self.prior_ + sum(c.transform(texts) @ w for c, w in zip(self.counters_, self.word_weights_))

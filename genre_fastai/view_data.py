@@ -188,15 +188,24 @@ def show_items(
     by_genre:bool=False, # One row of pictures a genre, most frequent first
     max_genres:int=30, # Rows at most
     seed:int=0, # Another seed shows other items
+    titles=None, # One a row instead of its genres: then rows stand in the order of the table
+    n_columns:int=6, # Pictures side by side, where they do not stand by genre
 ):
     "Show pictures with their genres; without one, the beginning of the text, or the reason why it cannot be opened"
     check_items(items)
+    if titles is not None:
+        titles = [str(title) for title in titles]
+        if by_genre or len(titles) != len(items):
+            raise ValueError(f'{len(titles)} titles for {len(items)} items'
+                             f'{" by genre" if by_genre else ""}. Give one a row, and leave by_genre away.')
+        cells = list(zip(items.image, items.text, titles))[:n or 12]
+        return _grid(cells, min(len(cells), n_columns))
     def some_of(rows, n, *what):
         order = rng_for(seed, 'show_items', *what).permutation(len(rows))
         return rows.iloc[order[:n]].itertuples()
     if not by_genre:
         cells = [(i.image, i.text, ', '.join(i.genres) or 'no genre') for i in some_of(items, n or 12)]
-        return _grid(cells, min(len(cells), 6))
+        return _grid(cells, min(len(cells), n_columns))
     n, cells = n or 6, []
     for genre in genre_counts(items).index[:max_genres]:
         chosen = [(i.image, i.text, genre) for i in some_of(items[items.genres.map(lambda gs: genre in gs)], n, genre)]

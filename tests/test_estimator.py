@@ -78,6 +78,9 @@ def test_columns_in_the_middle():
     assert apart.x_.shape == (150, 6) and apart.score(x[150:], y[150:]) > .7
     assert np.allclose(apart.predict_proba(x[150:]), beside.predict_proba(x[150:, [2, 3, 4, 6, 7, 8]]))
     with pytest.raises(ValueError, match='alpha -0.9 is too small'): KernelRidgeClassifier((-.9,)).fit(x, y)
+    assert np.allclose(apart.likeness(x[150:], x[:150]), apart.likeness(x[150:]))
+    assert np.allclose(np.diag(apart.likeness(x, x)), 1, atol=1e-5) and apart.likeness(x[:3], x[:7]).shape == (3, 7)
+    with pytest.raises(ValueError, match='x has 3 columns; this model was fitted on 12'): apart.likeness(x, x[:, :3])
 
 
 def test_the_last_layer_of_several_sizes_is_saved_and_read(single, tmp_path, monkeypatch):

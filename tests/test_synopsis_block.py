@@ -9,7 +9,7 @@ from genre_fastai.checkpoints import RunError, RunRecord
 from genre_fastai.core import DiskCache, ItemsError, cache_folder
 from genre_fastai.fine_tune import head_learner, learner_probabilities, plan_stages
 from genre_fastai.learner import class_weights, genre_learner, input_column, predict_items
-from genre_fastai.models import POOLINGS, fast_dtype, lower_top_head
+from genre_fastai.models import POOLINGS, WindowHead, fast_dtype, lower_top_head
 from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
 from genre_fastai.text_blocks import TensorWindows, synopsis_block, text_reader
@@ -237,6 +237,17 @@ def test_windows_longer_than_the_encoder_reads(items, tmp_path):
     short = tiny_text_encoder(tmp_path/'short', items.text, longest=40)
     dls = synopsis_block(items, short, max_length=64, stride=8).dataloaders(items, bs=8)
     with pytest.raises(ValueError, match='reads 40 at most'): genre_learner(dls)
+
+
+@pytest.mark.parametrize('pooling', POOLINGS)
+def test_shares_of_windows_make_the_pooled_vector(pooling):
+    vectors, counts = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([4, 2, 1])
+    head = WindowHead(6, None, pooling)
+    shares = head.shares(vectors, counts)
+    assert torch.allclose(shares.sum(1), torch.ones(3)) and shares[1, 2:].eq(0).all() and shares[2, 0] == 1
+    if pooling != 'max': assert torch.allclose((shares[..., None]*vectors).sum(1), head(vectors, counts), atol=1e-6)
+    if pooling == 'mean': assert torch.allclose(shares[0], torch.full((4,), .25))
+    if pooling == 'max': assert shares[0, 0] == (vectors[0].argmax(0) == 0).float().mean()
 
 
 # Stages

@@ -1,5 +1,5 @@
 "Edge cases of the made world: exact odds, repeatability, faults, and what users get wrong"
-import io, itertools, math
+import colorsys, io, itertools, math
 
 import imagehash, numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -154,14 +154,31 @@ def test_folders_are_genres_where_an_item_has_one(tmp_path):
     assert {p.parent for p in (tmp_path/'several').rglob('*.jpg')} == {tmp_path/'several'} and len(several) == 20
 
 def test_marks_are_small_inside_and_tell_the_genre(tmp_path):
-    items = made_items(tmp_path/'w', 40, mark=True, label_noise=0., synopsis_sentences=0, duplicates=.3, n_genres=30,
-                       kind='poster')
+    items = made_items(tmp_path/'w', 40, mark=True, decoy=True, label_noise=0., synopsis_sentences=0, duplicates=.3,
+                       n_genres=30, kind='poster')
     clean = items[~items.planted.fillna('').str.contains('copy')]
     assert np.allclose([max(p) for p in clean.p_genres], 1)
-    for path, (x0, y0, x1, y1) in zip(items.image, items.mark_box):
-        width, height = Image.open(path).size
-        assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height and (x1 - x0)*(y1 - y0) <= .04*width*height
-        assert np.asarray(Image.open(path).convert('L'))[y0:y1, x0:x1].max() > 220
+    hues = {}
+    for item in items.itertuples():
+        width, height = Image.open(item.image).size
+        for x0, y0, x1, y1 in (item.mark_box, item.decoy_box):
+            assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height and (x1 - x0)*(y1 - y0) <= .04*width*height
+        rgb = np.asarray(Image.open(item.image).convert('RGB'))
+        def ground(box):
+            inside = rgb[box[1]:box[3], box[0]:box[2]].reshape(-1, 3)
+            return colorsys.rgb_to_hsv(*np.median(inside[inside.max(1) > 100], 0)/255)      # without the black cells
+        assert ground(item.decoy_box)[1] < .15 < .6 < ground(item.mark_box)[1]              # grey, and in colour
+        hues.setdefault(item.true_genres[0], []).append(ground(item.mark_box)[0])
+        gaps = np.abs(np.subtract(item.mark_box, item.decoy_box)[:2])
+        assert gaps.max() >= item.mark_box[2] - item.mark_box[0]                    # they do not overlap
+    wanted = {genre: i/30 for i, genre in enumerate(made_vocab(30))}
+    gaps = [abs(hue - wanted[genre]) for genre, of_genre in hues.items() for hue in of_genre]
+    assert max(min(gap, 1 - gap) for gap in gaps) < .03
+
+def test_a_decoy_tells_nothing_and_moves_nothing(tmp_path):
+    alone, beside = (made_items(tmp_path/str(decoy), 20, mark=True, decoy=decoy, duplicates=.2) for decoy in (0, 1))
+    assert alone.p_genres.tolist() == beside.p_genres.tolist() and alone.mark_box.tolist() == beside.mark_box.tolist()
+    assert alone.decoy_box.isna().all() and beside.decoy_box.notna().all()
 
 @pytest.mark.parametrize('place', ['any', 'start', 'end'])
 def test_telling_sentences_stand_where_they_should(place):
@@ -171,7 +188,7 @@ def test_telling_sentences_stand_where_they_should(place):
     item = MadeItem(world, 0)
     sentences = item.text().split('. ')
     where = [j for j, sentence in enumerate(sentences) if tells(sentence)]
-    assert len(item.told) == len(where) == 5
+    assert len(item.told) == 5 and item.told_at == where
     if place == 'start': assert where == [0, 1, 2, 3, 4]
     if place == 'end': assert where[0] >= len(sentences) - 5
 
@@ -194,7 +211,7 @@ def test_best_possible_on_some_rows_and_without_noise(tmp_path):
     (dict(n_genres=1), 'has 2 to 30 genres'), (dict(n_genres=31), 'has 2 to 30 genres'),
     (dict(kind='album'), "use one of ['cover', 'poster']"), (dict(label_noise=1.5), 'between 0 and 1'),
     (dict(damaged=.5, blank=.3, duplicates=.3), 'at most .9'), (dict(images=False, synopsis_sentences=0), 'neither'),
-    (dict(images=False, blank=.1), 'set images=True'), (dict(telling_sentences=9), 'do not fit into 6'),
+    (dict(images=False, blank=.1), 'set images=True'), (dict(decoy=True), 'set mark=True'), (dict(telling_sentences=9), 'do not fit into 6'),
     (dict(size=(20, 20)), '48 pixels'), (dict(n=0), 'at least one item')])
 def test_wrong_arguments(tmp_path, kwargs, message):
     with pytest.raises(ItemsError) as error: made_items(tmp_path/'w', **{'n': 3, **kwargs})

@@ -162,6 +162,14 @@ def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
     assert (fitted.share_, fitted.alpha_) == min(losses, key=losses.get)
 
 
+@pytest.mark.parametrize('share', [0, .3])
+def test_likeness_is_what_predictions_are_made_of(share, tmp_path):
+    texts, y = some_texts(24)
+    ridge = TextRidge(Letters() if share else None, DiskCache(tmp_path/'v.sqlite'), shares=(share,)).fit(texts, y)
+    again = ridge.prior_ + ridge.likeness(texts[:5], texts) @ ridge.coef_
+    assert np.allclose(again, ridge.decision_function(texts[:5]), atol=1e-4)
+    assert np.allclose(np.diag(ridge.likeness(texts, texts)), 1, atol=1e-5)
+
 def test_ridge_reads_many_texts_part_by_part(tmp_path):
     texts, y = some_texts(30)
     seen = []

@@ -204,6 +204,14 @@ def test_show_items_with_several_pictures_a_genre(covers):
     assert [ax.get_title() for ax in plt.gcf().axes] == first and len(first) == 5
     with pytest.raises(ItemsError, match='no item has a genre'): show_items(make_items(text=['a']), by_genre=True)
 
+def test_show_items_with_titles_keeps_the_order(covers):
+    items = table_of(covers)[:5]
+    show_items(items, titles=range(5), n_columns=2)
+    axes = plt.gcf().axes
+    assert [ax.get_title() for ax in axes[:5]] == list('01234') and len(axes) == 6
+    with pytest.raises(ValueError, match='3 titles for 5 items'): show_items(items, titles='abc')
+    with pytest.raises(ValueError, match='5 items by genre'): show_items(items, titles='abcde', by_genre=True)
+
 
 def test_oddities_are_varied_and_complete(covers):
     items = table_of(covers)
