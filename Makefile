@@ -15,7 +15,7 @@ define install
 	echo 'Not installed: see the lines above, and call make again.' >&2; exit 1
 endef
 
-.PHONY: help setup demo test notebooks export readme bench peers scale faults clean
+.PHONY: help setup demo test notebooks export readme bench peers scale faults explain clean
 
 help:            ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
@@ -61,6 +61,9 @@ scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 
 faults: $(READY) ## Plant faults into trainings, and see which are found
 	$(BIN)/python scripts/faults.py --quick
+
+explain: $(READY) ## Do explanations point at what decides? Ten minutes
+	$(BIN)/python scripts/explain.py
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis

@@ -36,5 +36,7 @@ from genre_fastai.bundle import *
 from genre_fastai.checkpoints import *
 from genre_fastai.fine_tune import *
 from genre_fastai.compare import *
+from genre_fastai.explain import *
+from genre_fastai.mistakes import *
 from genre_fastai.estimator import *
 from genre_fastai.experiments import *

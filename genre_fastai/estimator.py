@@ -308,7 +308,7 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         vocab = list(self.classes_)
         if part.reads == 'meta': return genre_proba(part.model, items.reindex(columns=self.meta_), vocab)
         if part.reads == 'text': return genre_proba(part.model, text_array(items.text), vocab)
-        return genre_proba(part.model, np.concatenate([embed_items(items, e) for e in part.encoders], 1), vocab)
+        return genre_proba(part.model, self._vectors(part, items), vocab)
 
     def _proba(self, items):
         probs = self._part_probs(items)
@@ -370,6 +370,27 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         parts = SimpleNamespace(parts=self.parts_, stack=self.stack_, thresholds=self.thresholds_,
                                 vocab=list(self.classes_), lock=contextlib.nullcontext())
         return predict_batch(self.bundle_ or parts, *(None if x is None else [x] for x in (image, text, meta)))
+
+    def likeness(self,
+        items:pd.DataFrame, # Items with pictures or texts
+        to:pd.DataFrame, # Others
+    )->np.ndarray: # (n, n_to), at most 1; NaN for two that have nothing in common to read
+        "How much alike the model finds two items: the mean over pictures and texts of what its kernels say"
+        check_is_fitted(self, 'classes_')
+        rows, others = self.joined_texts(check_items(items)), self.joined_texts(check_items(to))
+        parts = [part for part in self.parts_ if part.reads != 'meta']
+        if not parts: raise ValueError('this model reads metadata alone, which knows no likeness.')
+        found = np.full((len(parts), len(rows), len(others)), np.nan)
+        for place, part in zip(found, parts):
+            there, other = self._there(part.reads, rows), self._there(part.reads, others)
+            read = {'text': lambda part, of: text_array(of.text), 'image': self._vectors}[part.reads]
+            if there.any() and other.any():
+                place[np.ix_(there, other)] = part.model.likeness(read(part, rows[there]), read(part, others[other]))
+        counts = (~np.isnan(found)).sum(0)
+        return np.where(counts, np.nansum(found, 0)/np.maximum(counts, 1), np.nan)
+
+    @staticmethod
+    def _vectors(part, items): return np.concatenate([embed_items(items, e) for e in part.encoders], 1)
 
     def _judged(self, items, allow_seen):
         "The rows to judge on: test rows where there is a split, else all; rows that were fitted are an error"

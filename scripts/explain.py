@@ -1,0 +1,90 @@
+"Do explanations point at what decides? Badges on made covers, decisive sentences in made synopses"
+import argparse, tempfile, warnings
+from pathlib import Path
+
+import numpy as np, pandas as pd
+
+from genre_fastai.all import *
+
+NETWORKS = { # name: arch, weights, side in pixels, epochs, learning rate
+    'small CNN': ('small_cnn', None, 96, 10, 3e-3),
+    'residual network': ('test_resnet', 'random', 96, 12, 3e-3),
+    'MobileNetV2, pretrained': ('mobilenetv2_100', None, 128, 5, 2e-3),
+    'fused with texts': ('test_resnet', 'random', 96, 12, 3e-3)}
+
+
+def covers(folder, seed, n):
+    "Only a coloured badge tells the genre; a grey one stands beside it, and a synopsis that says nothing"
+    items = made_items(folder/f'covers{seed}', n=n, seed=seed, n_genres=4, size=(96, 144), clarity=0., label_noise=0., mark=True,
+                       decoy=True, synopsis_sentences=4, telling_sentences=0)
+    return split_items(items, valid=.1, test=.2, seed=0)
+
+
+def loaders(name, items, size, folder):
+    if 'fused' not in name: return cover_block(items, size=size, vary=False).dataloaders(items, bs=16)
+    encoder = tiny_text_encoder(folder/'encoder', items.text)
+    return fused_block(items, size=size, vary=False, encoder=encoder, max_length=64, stride=8).dataloaders(items, bs=16)
+
+
+def trained(learn, epochs, rate):
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, rate)
+    return learn
+
+
+def accuracy(p, items, vocab): return np.mean([vocab[j] == genres[0] for j, genres in zip(p.argmax(1), items.genres)])
+
+
+def pointing(name, seed, folder, n):
+    arch, weights, size, epochs, rate = NETWORKS[name]
+    items = covers(folder, seed, n)
+    test = items[items.split == 'test'].reset_index(drop=True)
+    dls = loaders(name, items, size, folder)
+    def learner(): return genre_learner(dls, arch, weights=(weights, 'random') if 'fused' in name else weights, seed=seed)
+    untrained = pointing_game(grad_cam(learner(), test), test)['hits']
+    learn = trained(learner(), epochs, rate)
+    cams, row = grad_cam(learn, test), dict(network=name, seed=seed, n=len(test))
+    found = pointing_game(cams, test)
+    return row | {'accuracy': accuracy(predict_items(learn, test), test, learn.dls.vocab), 'hits': found['hits'],
+                  'on the decoy': pointing_game(cams, test, 'decoy_box')['hits'], 'untrained': untrained,
+                  "paper's Grad-CAM, last maps": pointing_game(grad_cam(learn, test, layer='last', places=False), test)['hits'],
+                  'random point': found['random']}
+
+
+def synopses(folder, seed, n):
+    "One sentence of forty tells the genre"
+    items = made_items(folder/f'texts{seed}', n=n, seed=seed, n_genres=4, images=False, clarity=1., label_noise=0., synopsis_sentences=40,
+                       telling_sentences=1)
+    return split_items(items, valid=.1, test=.2, seed=0)
+
+
+def sentences(name, seed, folder, n):
+    items = synopses(folder, seed, n)
+    test = items[items.split == 'test'].reset_index(drop=True)
+    if name == 'windows from scratch':
+        encoder = tiny_text_encoder(folder/f'reader{seed}', items.text)
+        dls = synopsis_block(items, encoder, max_length=64, stride=8).dataloaders(items, bs=16)
+        model = trained(genre_learner(dls, weights='random', pooling='attention', seed=seed), 8, 3e-3)
+        p, vocab = predict_items(model, test), model.dls.vocab
+    else:
+        model = GenreClassifier(text_encoder='words' if name == 'words' else None).fit(items)
+        p, vocab = model.predict_proba(test), model.classes_
+    found = [text_weights(model, test[i:i+1]).weight.to_numpy() for i in range(len(test))]
+    right = [weights.argmax() in told for weights, told in zip(found, test.told_at)]
+    return dict(model=name, seed=seed, n=len(test), accuracy=accuracy(p, test, vocab), decisive=np.mean(right), random=1/len(found[0]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument('--texts', nargs='*', default=['words', 'words and vectors', 'windows from scratch'])
+    parser.add_argument('--n', type=int, default=600, help='covers, and half as many synopses, a seed; a fifth of them are tested')
+    args = parser.parse_args()
+    warnings.simplefilter('ignore')
+    with tempfile.TemporaryDirectory() as folder, empty_cache():
+        for what, names, n in ((pointing, args.networks, args.n), (sentences, args.texts, args.n//2)):
+            rows = [what(name, seed, Path(folder), n) for name in names for seed in args.seeds]
+            if rows: print(pd.DataFrame(rows).to_markdown(index=False, floatfmt='.3f'), '\n', flush=True)
+
+
+if __name__ == '__main__': main()
