@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'grad_cam', 'show_cams', 'pointing_game', 'split_sentences', 'text_weights', 'Highlighted', 'highlight',
-           'window_weights', 'nearest_items', 'ideal_pictures']
+           'window_weights', 'nearest_items', 'ideal_pictures', 'show_filters']
 
 # %% ../nbs/65_explain.ipynb #f1089751
 import html, re
@@ -14,6 +14,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from fastai.vision.all import Learner, Normalize, noop
 from scipy.special import logit, logsumexp
+from torch import nn
 from torch.nn import functional as F
 
 from .blocks import check_readable
@@ -365,3 +366,24 @@ def ideal_pictures(
     finally:
         for p, wanted in frozen: p.requires_grad_(wanted)
     return raw.sigmoid().detach().permute(0, 2, 3, 1).cpu().numpy()
+
+# %% ../nbs/65_explain.ipynb #6da1fc30
+def show_filters(
+    learn:Learner, # A learner of pictures, alone or with texts
+    n:int=32, # Filters at most, those with the largest weights
+    n_columns:int=16, # Side by side
+):
+    "Filters of the first convolution as pictures, each between its smallest and its largest weight; returns the axes"
+    body = getattr(learn.model, 'body', learn.model)
+    first = next((m for m in body.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
+    if first is None: raise ValueError('no convolution reads pictures here. Give a learner that reads pictures.')
+    weights = first.weight.detach().float().cpu()
+    weights = weights[weights.flatten(1).norm(dim=1).argsort(descending=True)[:n]].permute(0, 2, 3, 1)
+    low, high = weights.amin((1, 2, 3), keepdim=True), weights.amax((1, 2, 3), keepdim=True)
+    n_columns = min(n_columns, len(weights))
+    n_rows = -(-len(weights)//n_columns)
+    axes = plt.subplots(n_rows, n_columns, figsize=(.55*n_columns, .6*n_rows), squeeze=False,
+                        layout='constrained')[1].ravel()
+    for ax in axes: ax.set_axis_off()
+    for ax, picture in zip(axes, ((weights - low)/(high - low).clamp(min=1e-12)).numpy()): ax.imshow(picture)
+    return axes

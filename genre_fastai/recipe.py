@@ -518,26 +518,31 @@ def check_leak(
                     'first axis, and for a mask that is not used.')
 
 # %% ../nbs/47_recipe.ipynb #c0d0f860
-class _OneStep(Callback):
-    "One real step: gradients before it, and what moved"
+class _RealSteps(Callback):
+    "Gradients before a real step and what moved; of two steps where a zero layer lets nothing through in the first"
     order = 1000
+    def __init__(self): self.n, self.gradients, self.moved = 0, {}, {}
     def before_step(self):
-        self.gradients = {name: 0. if p.grad is None else p.grad.norm().item()
-                          for name, p in self.model.named_parameters()}
         known = {id(p) for p, *_ in self.opt.all_params()}
         self.known = {name: id(p) in known for name, p in self.model.named_parameters()}
         self.before = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        for name, p in self.model.named_parameters():
+            norm = 0. if p.grad is None else p.grad.norm().item()
+            self.gradients[name] = max(self.gradients.get(name, 0.), norm)  # no number loses against what was there
     def after_step(self):
-        self.moved = {name: not torch.equal(p.detach(), self.before[name]) for name, p in self.model.named_parameters()}
-        raise CancelFitException
+        self.n += 1
+        for name, p in self.model.named_parameters():
+            self.moved[name] = self.moved.get(name, False) or not torch.equal(p.detach(), self.before[name])
+        trained = (name for name, p in self.model.named_parameters() if p.requires_grad)
+        if self.n == 2 or all(self.gradients[name] > 0 for name in trained): raise CancelFitException
 
-def _real_step(learn):
-    "Gradients, what trains, and what moved, of one real step"
-    step = _OneStep()
+def _real_steps(learn):
+    "Gradients, what trains, and what moved, of one or two real steps"
+    steps = _RealSteps()
     with untouched(learn):
-        learn.fit(1, cbs=step)
+        learn.fit(2, cbs=steps)
         trains = {name: p.requires_grad for name, p in learn.model.named_parameters()}
-    return step, trains
+    return steps, trains
 
 def _parts(names):
     "Names of tensors by the part of the network that they belong to"
@@ -549,15 +554,15 @@ def check_gradients(
     learn:Learner, # Any learner
 )->Verdict: # Figure: share of the tensors meant to train that get a gradient
     "Do gradients reach every part, and does the head train?"
-    step, trains = _real_step(learn)
+    steps, trains = _real_steps(learn)
     meant = [name for name in trains if trains[name]]
-    reached = np.mean([step.gradients[name] > 0 for name in meant]) if meant else 0.
+    reached = np.mean([steps.gradients[name] > 0 for name in meant]) if meant else 0.
     parts = _parts(trains)
     frozen = [part for part, names in parts.items() if not any(trains[n] for n in names)]
     cut = [part for part, names in parts.items()
-           if part not in frozen and not any(step.gradients[n] > 0 for n in names)]
+           if part not in frozen and not any(steps.gradients[n] > 0 for n in names)]
     head = 'head' if 'head' in parts else list(parts)[-1]
-    without = [name for name in meant if not step.gradients[name] > 0]
+    without = [name for name in meant if not steps.gradients[name] > 0]
     told = f'{reached:.0%} of the tensors that train get a gradient'
     if cut: told += f'; none reaches {some(cut)}'
     if frozen: told += f'; frozen: {some(frozen)}'
@@ -570,13 +575,13 @@ def check_step(
     learn:Learner, # Any learner
 )->Verdict: # Figure: share of the tensors with a gradient that the step moves
     "Does the optimiser move everything that has a gradient?"
-    step, trains = _real_step(learn)
-    meant = [name for name in trains if trains[name] and step.gradients[name] > 0]
-    still = [name for name in meant if not step.moved[name]]
+    steps, trains = _real_steps(learn)
+    meant = [name for name in trains if trains[name] and steps.gradients[name] > 0]
+    still = [name for name in meant if not steps.moved[name]]
     figure = 1 - len(still)/max(len(meant), 1)
     told = f'a step moves {len(meant) - len(still)} of {len(meant)} tensors'
     if still: told += f'; not {some(still, 3)}'
-    unknown = [name for name in still if not step.known[name]]      # others may move by less than a float can tell
+    unknown = [name for name in still if not steps.known[name]]      # others may move by less than a float can tell
     return _verdict('step', figure, told, bool(unknown) or not meant, odd=bool(still), advice=
                     'The optimiser does not know them: the splitter must return every parameter in one of its groups.')
 

@@ -1,6 +1,6 @@
 "Explanations: places stay where they are in every kind of network, weights are differences, likeness finds the same badge"
-import numpy as np, pandas as pd, pytest, timm, torch
-from fastai.vision.all import Learner, accuracy, vision_learner
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, timm, torch
+from fastai.vision.all import Learner, accuracy
 from hypothesis import given, strategies as st
 from torch import nn
 
@@ -8,7 +8,7 @@ from genre_fastai.blocks import cover_block
 from genre_fastai.core import ItemsError
 from genre_fastai.estimator import GenreClassifier
 from genre_fastai.explain import (UNITS, _MapWatch, _laid_out, grad_cam, highlight, ideal_pictures, nearest_items, pointing_game,
-                                  show_cams, split_sentences, text_weights, window_weights)
+                                  show_cams, show_filters, split_sentences, text_weights, window_weights)
 from genre_fastai.learner import genre_learner, predict_items
 from genre_fastai.models import POOLINGS
 from genre_fastai.prepare_data import split_items
@@ -154,6 +154,13 @@ def test_ideal_pictures_raise_their_genre(covers):
         with torch.no_grad(): return covers.model.eval()(torch.from_numpy(pictures).permute(0, 3, 1, 2)).softmax(1).diag()
     assert found.shape == (3, 64, 64, 3) and 0 <= found.min() and found.max() <= 1 and (odds(found) > odds(start)).all()
     assert np.array_equal(ideal_pictures(covers, ['Crime'], n_steps=3), ideal_pictures(covers, ['Crime'], n_steps=3))
+
+def test_filters_are_those_of_the_first_convolution(covers, fused, reader):
+    axes = show_filters(covers, n=5, n_columns=3)
+    shown = [ax.images[0].get_array() for ax in axes if ax.images]
+    assert len(axes) == 6 and len(shown) == 5 and all(s.shape == (3, 3, 3) and s.min() == 0 and s.max() == 1 for s in shown)
+    assert len(show_filters(fused)) and plt.close('all') is None
+    with pytest.raises(ValueError, match='no convolution reads pictures'): show_filters(reader)
 
 
 # Texts

@@ -45,6 +45,17 @@ def test_a_planted_fault_is_found_by_its_check(name, kind, folder):
     assert found.verdict == 'bad' and found.told and found.advice, found
 
 
+def test_a_head_that_starts_at_zero_cuts_nothing(learn):
+    "In the first step it lets no gradient through; in the second it does"
+    with torch.no_grad():
+        for p in learn.model.head[-1].parameters(): p.zero_()
+    found = judge(learn, ['gradients', 'step'])
+    assert found['gradients'].verdict == found['step'].verdict == 'good'
+    for p in learn.model.body.parameters(): p.requires_grad_(False)
+    frozen = judge(learn, ['gradients'])['gradients']
+    assert frozen.verdict != 'bad' and "frozen: 'body'" in frozen.told.replace('[', '').replace(']', '')
+
+
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('world', ['first', 'second'])
 def test_healthy_learners_get_no_alarm(kind, world, folder):
