@@ -127,6 +127,18 @@ def fault_table(kind, folder, world='first', seed=0, quick=False, say=lambda tex
     return pd.DataFrame({name: {check: v.verdict for check, v in found.items()} for name, found in rows.items()}).T
 
 
+def real_learners(data):
+    "Name and healthy learner, on real covers and real synopses, with pretrained bodies"
+    covers = sample_items(clean_items(read_folder(data/'album_covers'), needs='image')[0], 600, seed=0)
+    weights = data/'weights'/'mobilenetv2_100.safetensors'
+    covers = split_items(covers, seed=0)
+    dls = cover_block(covers, size=128).dataloaders(covers, bs=32)
+    yield 'album covers, MobileNetV2', genre_learner(dls, 'mobilenetv2_100', weights)
+    films = read_table(data/'synopses'/'tmdb_5000_movies.csv', id_col='id', text_cols=['title', 'overview'], genre_col='genres')
+    films = split_items(sample_items(clean_items(films, needs='text', min_count=20)[0], 1500, seed=0), seed=0)
+    yield 'films, MiniLM', genre_learner(synopsis_block(films).dataloaders(films, bs=16))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
@@ -134,8 +146,15 @@ def main():
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
     parser.add_argument('--quick', action='store_true', help='run only the check that is meant for a fault')
     parser.add_argument('--out', type=Path, default=Path('runs/faults'))
+    parser.add_argument('--data', type=Path, help='folder of real data: all checks of two healthy learners on it, and nothing else')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.data:
+        for name, learn in real_learners(args.data):
+            found = judge(learn).values()
+            print(f'{name}: {sum(v.verdict == "bad" for v in found)} alarms in {len(found)} checks')
+            print(pd.DataFrame([(v.check, v.verdict, v.told) for v in found], columns=['check', 'verdict', 'found']).to_markdown(index=False), flush=True)
+        return
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in args.kinds:
