@@ -27,27 +27,18 @@ from .recipe import _exact, last_layer
 from .text_blocks import TensorWindows, text_reader
 
 # %% ../nbs/65_explain.ipynb #96a36588
-def _laid_out(out, network):
-    "What a layer of `network` gives as maps, (n, channels, h, w), or None"
-    if not isinstance(out, torch.Tensor) or not out.is_floating_point(): return None
-    if out.ndim == 3:
-        out = out[:, getattr(network, 'num_prefix_tokens', 0):]
-        side = round(out.shape[1]**.5)
-        return out.transpose(1, 2).unflatten(2, (side, side)) if side*side == out.shape[1] and side > 1 else None
-    if out.ndim != 4: return None
-    return out.permute(0, 3, 1, 2) if getattr(network, 'output_fmt', 'NCHW') == 'NHWC' else out
-
 class _MapWatch:
     "While it is open: what the layers give that may hold maps, from the first to the last"
     def __init__(self, network, layer=None): self.network, self.layer = network, layer
 
     def __enter__(self):
         self.seen, modules = {}, dict(self.network.named_modules())
+        if type(self.network).__name__ == 'Hiera': raise ValueError('the tokens of Hiera lie in no order of places.')
         if self.layer is not None and self.layer not in modules:
             raise ValueError(f'no layer {self.layer!r} in this network.{nearest(self.layer, modules)}')
         facts = getattr(self.network, 'feature_info', None)
-        known = [fact['module'] for fact in getattr(facts, 'info', facts) or ()]
-        names = [self.layer] if self.layer else [name for name in known if name in modules]
+        self.n_channels = {fact['module']: fact['num_chs'] for fact in getattr(facts, 'info', facts) or ()}
+        names = [self.layer] if self.layer else [name for name in self.n_channels if name in modules]
         if not names: names = [name for name, m in modules.items() if _is_activation(m)]
         self.hooks = [modules[name].register_forward_hook(partial(self._keep, name)) for name in names]
         return self
@@ -56,7 +47,20 @@ class _MapWatch:
         for hook in self.hooks: hook.remove()
 
     def _keep(self, name, m, args, out):
-        if _laid_out(out, self.network) is not None: self.seen[name] = out
+        if self.laid_out(name, out) is not None: self.seen[name] = out
+
+    def laid_out(self, name, out):
+        "What a layer gives as square maps, (n, channels, side, side), or None"
+        if not isinstance(out, torch.Tensor) or not out.is_floating_point(): return None
+        if out.ndim == 3:
+            out = out[:, getattr(self.network, 'num_prefix_tokens', 0):]
+            side = round(out.shape[1]**.5)
+            return out.transpose(1, 2).unflatten(2, (side, side)) if side*side == out.shape[1] and side > 1 else None
+        if out.ndim != 4: return None
+        last = getattr(self.network, 'output_fmt', 'NCHW') == 'NHWC'
+        if (n := self.n_channels.get(name)) and out.shape[1] != out.shape[3]: last = out.shape[3] == n
+        maps = out.permute(0, 3, 1, 2) if last else out
+        return maps if maps.shape[2] == maps.shape[3] else None
 
 def _weighed(maps, slopes, places):
     "(n, h, w): Grad-CAM, or with `places` LayerCAM"
@@ -80,6 +84,19 @@ def _genre_index(vocab, genre, n, by_default):
         raise ValueError(f'no genre {unknown[0]!r}; the model knows {some(list(place))}.{nearest(unknown[0], place)}')
     return np.array([place[g] for g in wanted])
 
+def _network(model):
+    "The part of a model whose layers give maps"
+    body = getattr(model, 'body', model[0] if isinstance(model, nn.Sequential) else model)
+    return getattr(body, 'model', body)
+
+def _ready(learn):
+    "The model, where the batches go, in evaluation"
+    return learn.model.to(learn.dls.device).eval()
+
+def _restored(rows, dl):
+    "What a loader gave in its own order (longest text first), in that of the items"
+    return rows[np.argsort(list(dl.get_idxs()))]
+
 def grad_cam(
     learn:Learner, # A fitted learner that reads pictures, alone or with texts
     items:pd.DataFrame, # Items with pictures
@@ -87,38 +104,39 @@ def grad_cam(
     layer:str=None, # A name within the body's network; None: the last maps of `n_places` a side that matter; 'last'
     places:bool=True, # Weigh each place by its own slope (LayerCAM); False: maps by their mean slope (Grad-CAM)
     n_places:int=12, # Places a side that maps need, where `layer` is None
-)->np.ndarray: # (n, size, size) float32 in 0 to 1 over the squeezed picture; all 0 where nothing speaks for the genre
+)->np.ndarray: # (n, size, size) float32 in 0 to 1 over the picture squeezed to a square; 0 where nothing speaks for it
     """What on the picture speaks for a genre (Selvaraju et al. 2017, ICCV; Jiang et al. 2021, IEEE TIP)
 
-    Raises `ItemsError` where a row has no picture, `ValueError` for learners of texts alone and unknown layers."""
+    Where `layer` is None, the first rows decide which it is, for all. Raises `ItemsError` where a row has no picture,
+    `ValueError` for learners of texts alone, for layers without maps, and for Hiera, whose tokens lie in no order."""
     if input_column(learn.dls) == 'text': raise ValueError('this learner reads no pictures. See text_weights.')
     check_items(items, needs='image', every=True)
-    model, cams, n_done = learn.model.eval(), [], 0
-    network = getattr(model.body, 'model', model.body)
-    size, last = None, layer == 'last'
-    for batch in learn.dls.test_dl(items, bs=16, num_workers=0):
+    wanted, cams = _genre_index(learn.dls.vocab, genre, len(items), None), []
+    model, last = _ready(learn), layer == 'last'
+    dl = learn.dls.test_dl(items, bs=16, num_workers=0)
+    order = np.array(list(dl.get_idxs()))
+    for batch in dl:
         pictures, *rest = (x.as_subclass(torch.Tensor) for x in batch[:learn.dls.n_inp])
-        with torch.enable_grad(), _exact(model), _MapWatch(network, None if last else layer) as watch:
+        with torch.enable_grad(), _exact(model), _MapWatch(_network(model), None if last else layer) as watch:
             z = model(pictures.requires_grad_(), *rest)
-            n = len(z)
-            part = genre if genre is None or isinstance(genre, str) else list(genre)[n_done:n_done + n]
-            at = torch.as_tensor(_genre_index(learn.dls.vocab, part, n, z.argmax(1).cpu().numpy()), device=z.device)
-            of_genre = z.gather(1, at[:, None]).sum()
-            slopes = torch.autograd.grad(of_genre, list(watch.seen.values()), allow_unused=True)
-        slopes = {name: s if s is None else _laid_out(s, network) for name, s in zip(watch.seen, slopes)}
-        if layer is None or last: layer = _picked(slopes, 1 if last else n_places)
-        if slopes.get(layer) is None: raise ValueError(f'layer {layer!r} gives no maps on which the genre depends.')
-        cam, n_done = _weighed(_laid_out(watch.seen[layer].detach(), network), slopes[layer], places), n_done + n
-        last = False
+            here, order = order[:len(z)], order[len(z):]
+            at = z.argmax(1) if wanted is None else torch.as_tensor(wanted[here], device=z.device)
+            seen = list(watch.seen.values())
+            slopes = torch.autograd.grad(z.gather(1, at[:, None]).sum(), seen, allow_unused=True) if seen else []
+        slopes = {name: s if s is None else watch.laid_out(name, s) for name, s in zip(watch.seen, slopes)}
+        if layer is None or last: layer, last = _picked(slopes, 1 if last else n_places), False
+        if slopes.get(layer) is None:
+            raise ValueError(f'layer {layer!r} gives no maps on which the genre depends. Leave layer away.')
+        cam = _weighed(watch.laid_out(layer, watch.seen[layer].detach()), slopes[layer], places)
         cam = F.interpolate(cam[:, None], pictures.shape[2:], mode='bilinear')[:, 0]
         cams.append((cam/cam.amax((1, 2), keepdim=True).clamp(min=1e-12)).float().cpu())
-    return torch.cat(cams).numpy()
+    return _restored(torch.cat(cams).numpy(), dl)
 
 # %% ../nbs/65_explain.ipynb #aa815c36
 def show_cams(
     items:pd.DataFrame, # Items with pictures
     cams:np.ndarray, # (n, h, w) in 0 to 1, from `grad_cam`
-    titles=None, # One a row instead of its genres
+    titles=None, # One a row instead of its labels, e.g. the genres that are explained
     n_columns:int=6, # Pictures side by side
     n:int=12, # How many, from the first
 ):
@@ -180,7 +198,7 @@ def split_sentences(
     parts = []
     for start, stop in pairwise(sorted(cuts | {0, len(text)})):
         part = text[start:stop]
-        if parts and not re.search(r'\w', part): parts[-1] += part
+        if parts and not (re.search(r'\w', part) and re.search(r'\w', parts[-1])): parts[-1] += part
         else: parts.append(part)
     return parts
 
@@ -199,8 +217,13 @@ def _log_odds(model, items):
     if has_several(model.dls): return z
     return np.stack([z[:, j] - logsumexp(np.delete(z, j, 1), 1) for j in range(z.shape[1])], 1)
 
+def _reads_texts(model):
+    if isinstance(model, Learner): return text_reader(model.dls) is not None
+    return 'text' in [part.reads for part in getattr(model, 'parts_', ())] or not hasattr(model, 'parts_')
+
 def _text_of(model, item):
     "The text of a one-row table, as the model reads it"
+    if not _reads_texts(model): raise ValueError('this model reads no texts. For pictures see grad_cam.')
     if not isinstance(item, pd.DataFrame) or len(item) != 1:
         raise ValueError('give one item as a table of one row: items[:1], or items[items.item_id == ...].')
     text = check_items(model.joined_texts(item) if hasattr(model, 'joined_texts') else item).text.iloc[0]
@@ -226,15 +249,19 @@ def text_weights(
 )->pd.DataFrame: # A row a part of the text: part, weight (log odds of the genre with it less those without it)
     """Which sentences, or words, speak for a genre: by leaving each out (Zeiler & Fergus 2014; Li et al. 2016)
 
-    Weights do not add up: of two sentences that say the same, neither is missed. `attrs` hold genre and log odds."""
+    Weights do not add up: of two sentences that say the same, neither is missed. `attrs` hold genre and log odds. The
+    text is read once for each part, and with it the item's picture where a network reads both."""
     if unit not in UNITS: raise ValueError(f'unit is {unit!r}; use one of {list(UNITS)}.{nearest(unit, UNITS)}')
     text, vocab = _text_of(model, item), _vocab(model)
     parts = UNITS[unit](text)
     if len(parts) < 2:
         raise ValueError(f'the text is a single {unit}, so that nothing is left without it.'
                          + (" Take unit='word'." if unit == 'sentence' else ''))
-    without = [''.join(parts[:i] + parts[i+1:]) for i in range(len(parts))]
-    odds = _log_odds(model, _with_texts(model, item, [text, *without]))
+    odds = [_log_odds(model, _with_texts(model, item, [text]))]
+    for start in range(0, len(parts), 200):     # so many long texts at a time
+        without = [''.join(parts[:i] + parts[i+1:]) for i in range(start, min(start + 200, len(parts)))]
+        odds.append(_log_odds(model, _with_texts(model, item, without)))
+    odds = np.concatenate(odds)
     at, = _genre_index(vocab, genre and [genre], 1, [odds[0].argmax()])
     table = pd.DataFrame({'part': parts, 'weight': odds[0, at] - odds[1:, at]})
     table.attrs.update(genre=vocab[at], log_odds=odds[0, at])
@@ -248,7 +275,9 @@ def highlight(
     weights:pd.DataFrame, # From `text_weights`
 )->Highlighted: # HTML; `str` of it is the source
     "The text, its parts the redder the more they speak for the genre, and the bluer the more against it"
-    largest = max(weights.weight.abs().max(), 1e-9)
+    if 'part' not in weights or not {'genre', 'log_odds'} <= set(weights.attrs):
+        raise ValueError('these are no weights of parts of a text. Give what text_weights returns, as it is.')
+    largest = max(weights.weight.abs().max(), .05)      # where nothing matters, nothing is red
     def marked(part, weight):
         color, strength = '220,60,40' if weight > 0 else '50,90,220', .75*abs(weight)/largest
         return (f'<span style="background:rgba({color},{strength:.2f})" title="{weight:+.2f}">'
@@ -285,7 +314,7 @@ def window_weights(
     reader = text_reader(learn.dls)
     if reader is None: raise ValueError('this learner reads no texts. See grad_cam.')
     _text_of(learn, item)
-    model, vocab = learn.model.eval(), _vocab(learn)
+    model, vocab = _ready(learn), _vocab(learn)
     xb = next(iter(learn.dls.test_dl(item, num_workers=0)))[:learn.dls.n_inp]
     with torch.no_grad(), _exact(model):
         vectors, shares, read = _window_reader(model, xb)
@@ -297,8 +326,8 @@ def window_weights(
     several, z = has_several(learn.dls), z.double().cpu().numpy()
     at, = _genre_index(vocab, genre and [genre], 1, [z[0].argmax()])
     odds = z[:, at] if several else z[:, at] - logsumexp(np.delete(z, at, 1), 1)
-    windows = reader.windows([_text_of(learn, item)])[0].tolist()
-    table = pd.DataFrame({'window': [reader.tokenizer.decode([i for i in w if i >= 0]) for w in windows[:n]],
+    windows = next(x for x in xb if isinstance(x, TensorWindows))[0].tolist()[:n]
+    table = pd.DataFrame({'window': [reader.tokenizer.decode([i for i in w if i >= 0]) for w in windows],
                           'share': shares.cpu().numpy(), 'weight': odds[0] - odds[1:] if n > 1 else np.nan})
     table.attrs.update(genre=vocab[at], log_odds=odds[0])
     return table
@@ -306,42 +335,52 @@ def window_weights(
 # %% ../nbs/65_explain.ipynb #ebab2b20
 def _last_inputs(learn, items):
     "(n, d) float32, of length 1: what enters the last layer"
-    seen = []
-    layer = last_layer(learn.model, len(learn.dls.vocab))
+    check_readable(items, input_column(learn.dls))
+    model, seen, dl = _ready(learn), [], learn.dls.test_dl(items, num_workers=0)
+    layer = last_layer(model, len(learn.dls.vocab))
     hook = layer.register_forward_pre_hook(lambda m, args: seen.append(args[0].detach().float().cpu()))
-    try: _log_odds(learn, items)
+    try:
+        with torch.no_grad(), _exact(model):
+            for batch in dl: model(*batch[:learn.dls.n_inp])
     finally: hook.remove()
-    return F.normalize(torch.cat(seen), dim=1).numpy()
+    return _restored(F.normalize(torch.cat(seen), dim=1).numpy(), dl)
 
 def nearest_items(
     model, # A fitted learner, or a model with `likeness(items, to)`: `GenreClassifier`, ...
-    item:pd.DataFrame, # One row with what the model reads
+    items:pd.DataFrame, # What the model reads; one row or several
     train:pd.DataFrame, # Items to choose from: those that the model was fitted on
-    n:int=5, # How many
-)->pd.DataFrame: # Rows of `train`, the closest first, with the column likeness: at most 1
-    "The items that the model finds most alike; of a learner by the cosine of what enters its last layer"
-    if len(item) != 1: raise ValueError(f'{len(item)} items; give one as a table of one row: items[:1].')
-    others = train[train.item_id != item.item_id.iloc[0]]
-    if not len(others): raise ItemsError('no item to choose from. Give the rows that the model was fitted on.')
-    if hasattr(model, 'likeness'): alike = model.likeness(item, others)[0]
+    n:int=5, # How many for each
+)->pd.DataFrame: # Rows of `train`, the closest first, with columns likeness (at most 1) and of (the item_id of the item)
+    """The items that the model finds most alike; of a learner by the cosine of what enters its last layer
+
+    Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the
+    other. Raises `ItemsError` where an item has nothing in common with any row."""
+    if hasattr(model, 'likeness'): alike = model.likeness(items, train)
     elif isinstance(model, Learner):
-        vectors = _last_inputs(model, pd.concat([item, others]))
-        alike = vectors[1:] @ vectors[0]
+        asked = items.assign(item_id=[f'{name}#asked' for name in items.item_id])     # it may stand in train, too
+        vectors = _last_inputs(model, pd.concat([asked, train]))
+        alike = vectors[:len(items)] @ vectors[len(items):].T
     else: raise ValueError(f'{type(model).__name__} has no likeness(items, to). Give a learner or a GenreClassifier.')
-    return others.assign(likeness=alike).nlargest(n, 'likeness')
+    found = []
+    for name, row in zip(items.item_id, alike):
+        others = train.assign(of=name, likeness=row)[(train.item_id != name).to_numpy() & ~np.isnan(row)]
+        if not len(others):
+            raise ItemsError(f'nothing to liken item {name!r} to. Give the rows that the model was fitted on.')
+        found.append(others.nlargest(n, 'likeness'))
+    return pd.concat(found)
 
 # %% ../nbs/65_explain.ipynb #07158340
 def ideal_pictures(
     learn:Learner, # A fitted learner of pictures alone; one that was trained from scratch says most
-    genres=None, # Names; None: all that it knows
+    genres=None, # A name or several; None: all that it knows
     n_steps:int=150, # Steps up the slope
     rough:float=40., # Weight of the roughness, the mean absolute difference of neighbouring pixels, against log odds
     seed:int=0, # For the start and the shifts
 )->np.ndarray: # (n_genres, size, size, 3) float32 in 0 to 1
     "Pictures that make a genre's logit large (Simonyan et al. 2014; Olah et al. 2017)"
     if input_column(learn.dls) != 'image': raise ValueError('give a learner that reads pictures alone.')
-    vocab, model, several = _vocab(learn), learn.model.eval(), has_several(learn.dls)
-    genres = vocab if genres is None else list(genres)
+    vocab, model, several = _vocab(learn), _ready(learn), has_several(learn.dls)
+    genres = vocab if genres is None else [genres] if isinstance(genres, str) else list(genres)
     at = torch.as_tensor(_genre_index(vocab, genres, len(genres), None), device=learn.dls.device)
     scale = next((f for f in learn.dls.after_batch.fs if isinstance(f, Normalize)), noop)
     size, rng = learn.dls.valid.one_batch()[0].shape[-1], torch.Generator().manual_seed(seed)
@@ -374,8 +413,7 @@ def show_filters(
     n_columns:int=16, # Side by side
 ):
     "Filters of the first convolution as pictures, each between its smallest and its largest weight; returns the axes"
-    body = getattr(learn.model, 'body', learn.model)
-    first = next((m for m in body.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
+    first = next((m for m in _network(learn.model).modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
     if first is None: raise ValueError('no convolution reads pictures here. Give a learner that reads pictures.')
     weights = first.weight.detach().float().cpu()
     weights = weights[weights.flatten(1).norm(dim=1).argsort(descending=True)[:n]].permute(0, 2, 3, 1)

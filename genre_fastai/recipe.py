@@ -527,8 +527,8 @@ class _RealSteps(Callback):
         self.known = {name: id(p) in known for name, p in self.model.named_parameters()}
         self.before = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         for name, p in self.model.named_parameters():
-            norm = 0. if p.grad is None else p.grad.norm().item()
-            self.gradients[name] = max(self.gradients.get(name, 0.), norm)  # no number loses against what was there
+            norm = 0. if p.grad is None else p.grad.norm().nan_to_num(nan=math.inf).item()  # no number, but no cut
+            self.gradients[name] = max(self.gradients.get(name, 0.), norm)
     def after_step(self):
         self.n += 1
         for name, p in self.model.named_parameters():
@@ -579,7 +579,7 @@ def check_step(
     meant = [name for name in trains if trains[name] and steps.gradients[name] > 0]
     still = [name for name in meant if not steps.moved[name]]
     figure = 1 - len(still)/max(len(meant), 1)
-    told = f'a step moves {len(meant) - len(still)} of {len(meant)} tensors'
+    told = f'{"a step moves" if steps.n == 1 else "two steps move"} {len(meant) - len(still)} of {len(meant)} tensors'
     if still: told += f'; not {some(still, 3)}'
     unknown = [name for name in still if not steps.known[name]]      # others may move by less than a float can tell
     return _verdict('step', figure, told, bool(unknown) or not meant, odd=bool(still), advice=

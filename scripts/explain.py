@@ -11,6 +11,7 @@ NETWORKS = { # name: arch, weights, side in pixels, epochs, learning rate
     'residual network': ('test_resnet', 'random', 96, 12, 3e-3),
     'MobileNetV2, pretrained': ('mobilenetv2_100', None, 128, 5, 2e-3),
     'fused with texts': ('test_resnet', 'random', 96, 12, 3e-3)}
+TEXTS = ['words', 'words and vectors', 'windows from scratch']
 
 
 def covers(folder, seed, n):
@@ -73,18 +74,26 @@ def sentences(name, seed, folder, n):
     return dict(model=name, seed=seed, n=len(test), accuracy=accuracy(p, test, vocab), decisive=np.mean(right), random=1/len(found[0]))
 
 
+def print_row(row):
+    print(', '.join(f'{k} {v:.3f}' if isinstance(v, float) else f'{k} {v}' for k, v in row.items()), flush=True)
+    return row
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument('--texts', nargs='*', default=['words', 'words and vectors', 'windows from scratch'])
+    parser.add_argument('--texts', nargs='*', default=TEXTS, choices=TEXTS)
     parser.add_argument('--n', type=int, default=600, help='covers, and half as many synopses, a seed; a fifth of them are tested')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     with tempfile.TemporaryDirectory() as folder, empty_cache():
         for what, names, n in ((pointing, args.networks, args.n), (sentences, args.texts, args.n//2)):
-            rows = [what(name, seed, Path(folder), n) for name in names for seed in args.seeds]
-            if rows: print(pd.DataFrame(rows).to_markdown(index=False, floatfmt='.3f'), '\n', flush=True)
+            rows = []
+            for name in names:
+                try: rows += [print_row(what(name, seed, Path(folder), n)) for seed in args.seeds]
+                except WeightsError as e: print(f'{name}: left out. {e}', flush=True)
+            if rows: print('', pd.DataFrame(rows).to_markdown(index=False, floatfmt='.3f'), '', sep='\n', flush=True)
 
 
 if __name__ == '__main__': main()

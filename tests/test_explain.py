@@ -1,13 +1,13 @@
 "Explanations: places stay where they are in every kind of network, weights are differences, likeness finds the same badge"
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, timm, torch
-from fastai.vision.all import Learner, accuracy
+from fastai.vision.all import Learner, accuracy, vision_learner
 from hypothesis import given, strategies as st
 from torch import nn
 
 from genre_fastai.blocks import cover_block
 from genre_fastai.core import ItemsError
 from genre_fastai.estimator import GenreClassifier
-from genre_fastai.explain import (UNITS, _MapWatch, _laid_out, grad_cam, highlight, ideal_pictures, nearest_items, pointing_game,
+from genre_fastai.explain import (UNITS, _MapWatch, grad_cam, highlight, ideal_pictures, nearest_items, pointing_game,
                                   show_cams, show_filters, split_sentences, text_weights, window_weights)
 from genre_fastai.learner import genre_learner, predict_items
 from genre_fastai.models import POOLINGS
@@ -51,9 +51,9 @@ def one(text, **columns): return pd.DataFrame({'item_id': ['a'], 'image': [None]
 
 # Pictures
 
-SMALL = [name for name in timm.list_models('test_*') if name != 'test_mambaout']
+SMALL = timm.list_models('test_*')
 
-@pytest.mark.parametrize('name', SMALL + ['swin_tiny_patch4_window7_224', 'mixer_s32_224'])
+@pytest.mark.parametrize('name', SMALL + ['swin_tiny_patch4_window7_224', 'mixer_s32_224', 'volo_d1_224'])
 def test_places_stay_where_they_are(name):
     "What changes in a corner of the picture changes most in that corner of the maps"
     network = timm.create_model(name, num_classes=0).eval()
@@ -62,8 +62,7 @@ def test_places_stay_where_they_are(name):
     spot = size//8
     x[1, :, size*5//8:size*5//8 + spot, size//8:size//8 + spot] = 3.
     with torch.no_grad(), _MapWatch(network) as watch: network(x)
-    name, out = next((name, out) for name, out in watch.seen.items() if min(_laid_out(out, network).shape[2:]) <= size//4)
-    maps = _laid_out(out, network)
+    maps = next(m for m in map(watch.laid_out, watch.seen, watch.seen.values()) if m.shape[2] <= size//4)
     change = (maps[1] - maps[0]).abs().sum(0)
     h, w = change.shape
     y, x = divmod(change.argmax().item(), w)
@@ -77,6 +76,20 @@ def test_every_small_network_says_where_it_looks(name, items, test):
     assert cams.shape[0] == 2 and np.isfinite(cams).all() and cams.min() >= 0 and cams.max() <= 1
     assert grad_cam(learn, test[:2], layer='last', places=False).shape == cams.shape
 
+def test_tokens_in_no_order_are_refused(items, test):
+    dls = cover_block(items, size=224, vary=False).dataloaders(items, bs=4)
+    with pytest.raises(ValueError, match='Hiera lie in no order'): grad_cam(genre_learner(dls, 'hiera_tiny_224', 'random'), test[:1])
+
+@pytest.mark.parametrize('kind', ['covers', 'fused'])
+def test_each_map_is_that_of_its_row(kind, request, test):
+    "Loaders of texts give the longest first"
+    learn = request.getfixturevalue(kind)
+    rows = test[:6].assign(text=[('A word. '*k).strip() for k in (1, 30, 7, 90, 2, 50)])
+    genres = ['Crime', 'Fantasy', 'Thriller']*2
+    together = grad_cam(learn, rows, genres, layer='last')
+    alone = [grad_cam(learn, rows[i:i+1], genres[i], layer='last')[0] for i in range(6)]
+    assert np.allclose(together, alone, atol=1e-3)
+
 def test_a_badge_that_tells_is_found_and_a_grey_one_is_not(tmp_path):
     rows = made_items(tmp_path/'w', 500, n_genres=3, size=(64, 96), clarity=0., label_noise=0., mark=True, decoy=True, synopsis_sentences=0)
     rows = split_items(rows, valid=.1, test=.2, seed=0)
@@ -85,7 +98,7 @@ def test_a_badge_that_tells_is_found_and_a_grey_one_is_not(tmp_path):
     left = rows[rows.split == 'test'].reset_index(drop=True)
     cams = grad_cam(learn, left)
     found, fooled = pointing_game(cams, left), pointing_game(cams, left, 'decoy_box')
-    assert found['n'] == 100 and found['hits'] > .7 and fooled['hits'] < .1 and found['random'] < .04
+    assert found['n'] == 100 and found['hits'] >= .8 and fooled['hits'] < .1 and found['random'] < .04
 
 def test_grad_cam_is_the_formula_of_the_paper(covers, test):
     cams = grad_cam(covers, test[:3], genre='Fantasy', layer='14', places=False)
@@ -111,11 +124,24 @@ def test_explaining_leaves_no_trace(covers, test):
     before = {k: v.clone() for k, v in covers.model.state_dict().items()}
     p, n = predict_items(covers, test), sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in covers.model.modules())
     grad_cam(covers, test[:2]), ideal_pictures(covers, n_steps=2), nearest_items(covers, test[:1], test)
+    with pytest.raises(ValueError): grad_cam(covers, test[:2], layer='17')
     assert all(torch.equal(v, covers.model.state_dict()[k]) for k, v in before.items())
     assert np.array_equal(predict_items(covers, test), p) and all(q.requires_grad and q.grad is None for q in covers.model.parameters())
     assert n == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in covers.model.modules()) and covers.model.fast
 
-def test_a_plain_fastai_network_is_explained_too(items, test):
+def test_explaining_texts_leaves_no_trace(reader, test):
+    p, state = predict_items(reader, test), {k: v.clone() for k, v in reader.model.state_dict().items()}
+    text_weights(reader, test[:1]), window_weights(reader, test[:1]), nearest_items(reader, test[:1], test)
+    assert np.array_equal(predict_items(reader, test), p) and reader.model.fast
+    assert all(torch.equal(v, reader.model.state_dict()[k]) for k, v in state.items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in reader.model.modules())
+
+def test_a_network_of_fastai_is_explained_too(items, test):
+    dls = cover_block(items, size=64, vary=False).dataloaders(items, bs=8)
+    learn = vision_learner(dls, 'test_resnet', pretrained=False, metrics=accuracy)
+    assert grad_cam(learn, test[:2]).shape == (2, 64, 64) and len(show_filters(learn))
+
+def test_a_network_of_your_own_is_explained_too(items, test):
     dls = cover_block(items, size=64, vary=False).dataloaders(items, bs=8)
     body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(16), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
     model = nn.Sequential()
@@ -123,9 +149,12 @@ def test_a_plain_fastai_network_is_explained_too(items, test):
     model.forward = lambda x: model.head(model.body(x.as_subclass(torch.Tensor)))
     assert grad_cam(Learner(dls, model, metrics=accuracy), test[:2]).shape == (2, 64, 64)
 
-def test_mistakes_with_pictures_are_one_line(covers, reader, test):
+def test_mistakes_with_pictures_are_one_line(covers, reader, fused, test):
     for call, message in [(lambda: grad_cam(covers, test[:2], 'Crme'), "no genre 'Crme'.*'Crime'"),
                           (lambda: grad_cam(covers, test[:2], ['Crime']), '1 genres for 2 items'),
+                          (lambda: grad_cam(covers, test[:2], ['Crime']*5), '5 genres for 2 items'),
+                          (lambda: grad_cam(fused, test[:2], layer='global_pool'), "'global_pool' gives no maps"),
+                          (lambda: text_weights(covers, test[:1]), 'reads no texts'),
                           (lambda: grad_cam(covers, test[:2], layer='99'), "no layer '99'"),
                           (lambda: grad_cam(covers, test[:2], layer='17'), "no layer '17'"),
                           (lambda: grad_cam(reader, test[:2]), 'reads no pictures'),
@@ -159,7 +188,8 @@ def test_filters_are_those_of_the_first_convolution(covers, fused, reader):
     axes = show_filters(covers, n=5, n_columns=3)
     shown = [ax.images[0].get_array() for ax in axes if ax.images]
     assert len(axes) == 6 and len(shown) == 5 and all(s.shape == (3, 3, 3) and s.min() == 0 and s.max() == 1 for s in shown)
-    assert len(show_filters(fused)) and plt.close('all') is None
+    assert show_filters(fused)[0].images[0].get_array().shape == (3, 3, 3)
+    plt.close('all')
     with pytest.raises(ValueError, match='no convolution reads pictures'): show_filters(reader)
 
 
@@ -171,7 +201,7 @@ def test_parts_of_a_text_are_the_text(text):
     if text.strip(): assert ''.join(UNITS['word'](text)) == text
 
 @pytest.mark.parametrize('text,n', [('One. Two! Three?', 3), ('A title\nA line', 2), ('No mark at all', 1), ('3.5 stars. "Well," he said. ', 2),
-                                    ('Раз. Два.', 2), ('一。二。', 2), ('Wait for it! ...', 1), ('一个！二个？', 2)])
+                                    ('Раз. Два.', 2), ('\n\n- Hello there.\nYou', 2), ('一。二。', 2), ('Wait for it! ...', 1), ('一个！二个？', 2)])
 def test_sentences(text, n): assert len(split_sentences(text)) == n
 
 def test_weights_are_what_is_lost(items):
@@ -226,7 +256,7 @@ def test_html_is_escaped_and_colours_follow_the_sign():
     assert page._repr_html_() == page and '&lt;b&gt;thief' in page and '&amp; co' in page and '<b>thief' not in page
     assert 'rgba(220,60,40,0.75)' in page and 'rgba(50,90,220,0.75)' in highlight(text_weights(Told(), one('A thief. A farmer.'), 'Comedy'))
 
-def test_mistakes_with_texts_are_one_line(covers, test):
+def test_mistakes_with_texts_are_one_line(covers, reader, test):
     for call, message in [(lambda: text_weights(Told(), one('Only one.')), "single sentence.*unit='word'"),
                           (lambda: text_weights(Told(), one('One'), unit='word'), 'single word'),
                           (lambda: text_weights(Told(), one('He ran. She sang.'), unit='letter'), "unit is 'letter'"),
@@ -235,13 +265,32 @@ def test_mistakes_with_texts_are_one_line(covers, test):
                           (lambda: text_weights(Told(), one(' ')), 'has no text'), (lambda: text_weights(Told(), one(None)), 'has no text'),
                           (lambda: window_weights(covers, test[:1]), 'reads no texts'),
                           (lambda: nearest_items(Told(), one('A.'), one('B.').assign(item_id='b')), 'Told has no likeness'),
-                          (lambda: nearest_items(Told(), one('A.'), one('A.')), 'no item to choose from'),
-                          (lambda: nearest_items(covers, test[:2], test), '2 items')]:
+                          (lambda: nearest_items(covers, test[:1], test[:1]), 'nothing to liken'),
+                          (lambda: highlight(pd.DataFrame({'part': ['a'], 'weight': [1.]})), 'no weights of parts'),
+                          (lambda: highlight(window_weights(reader, test[:1])), 'no weights of parts')]:
         with pytest.raises(ValueError, match=message) as error: call()
         assert '\n' not in str(error.value)
 
 
 # Neighbours
+
+@pytest.mark.parametrize('kind', ['covers', 'reader', 'fused'])
+def test_a_copy_is_the_nearest_of_its_original(kind, request, items):
+    "Loaders of texts give the longest first; each row must get its own neighbours"
+    learn, train = request.getfixturevalue(kind), items[items.split == 'train'].reset_index(drop=True)
+    train['text'] = [text[:60*(1 + 7*i % 11)] for i, text in enumerate(train.text)]
+    copies = train[3:9].assign(item_id=[f'copy{i}' for i in range(6)])
+    found = nearest_items(learn, copies, train, n=1)
+    assert found.item_id.tolist() == train.item_id[3:9].tolist() and found['of'].tolist() == copies.item_id.tolist()
+    assert np.allclose(found.likeness, 1, atol=1e-3)
+
+def test_what_has_nothing_in_common_is_no_neighbour(items, test):
+    clf = GenreClassifier(encoder='colours', text_encoder='words').fit(items)
+    bare = test.assign(image=None)[1:4]
+    with pytest.raises(ItemsError, match='nothing to liken item'): nearest_items(clf, test[:1].assign(text=None), bare)
+    mixed = pd.concat([test[4:7], bare])
+    assert set(nearest_items(clf, test[:1].assign(text=None), mixed).item_id) == set(test.item_id[4:7])
+
 
 def test_neighbours_are_the_nearest_and_not_the_item_itself(covers, items, test):
     train = items[items.split == 'train']
