@@ -523,6 +523,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'genre_fastai.explain._log_odds': ('explain.html#_log_odds', 'genre_fastai/explain.py'),
                                       'genre_fastai.explain._network': ('explain.html#_network', 'genre_fastai/explain.py'),
                                       'genre_fastai.explain._picked': ('explain.html#_picked', 'genre_fastai/explain.py'),
+                                      'genre_fastai.explain._reads': ('explain.html#_reads', 'genre_fastai/explain.py'),
                                       'genre_fastai.explain._reads_texts': ('explain.html#_reads_texts', 'genre_fastai/explain.py'),
                                       'genre_fastai.explain._ready': ('explain.html#_ready', 'genre_fastai/explain.py'),
                                       'genre_fastai.explain._restored': ('explain.html#_restored', 'genre_fastai/explain.py'),

@@ -89,6 +89,12 @@ def _network(model):
     body = getattr(model, 'body', model[0] if isinstance(model, nn.Sequential) else model)
     return getattr(body, 'model', body)
 
+def _reads(learn):
+    "What a learner reads, see `input_column`"
+    if isinstance(learn, Learner): return input_column(learn.dls)
+    raise ValueError(f'a {type(learn).__name__} has no layers to look into. Give a learner, from genre_learner; '
+                     'for other models see text_weights and nearest_items.')
+
 def _ready(learn):
     "The model, where the batches go, in evaluation"
     return learn.model.to(learn.dls.device).eval()
@@ -109,7 +115,7 @@ def grad_cam(
 
     Where `layer` is None, the first rows decide which it is, for all. Raises `ItemsError` where a row has no picture,
     `ValueError` for learners of texts alone, for layers without maps, and for Hiera, whose tokens lie in no order."""
-    if input_column(learn.dls) == 'text': raise ValueError('this learner reads no pictures. See text_weights.')
+    if _reads(learn) == 'text': raise ValueError('this learner reads no pictures. See text_weights.')
     check_items(items, needs='image', every=True)
     wanted, cams = _genre_index(learn.dls.vocab, genre, len(items), None), []
     model, last = _ready(learn), layer == 'last'
@@ -311,9 +317,9 @@ def window_weights(
     genre:str=None, # Which genre; None: the likeliest
 )->pd.DataFrame: # A row a window: window (its text), share (of what is pooled), weight (log odds), NaN for a lone window
     "Which windows of a long text speak for a genre"
-    reader = text_reader(learn.dls)
-    if reader is None: raise ValueError('this learner reads no texts. See grad_cam.')
+    if _reads(learn) == 'image': raise ValueError('this learner reads no texts. See grad_cam.')
     _text_of(learn, item)
+    reader = text_reader(learn.dls)
     model, vocab = _ready(learn), _vocab(learn)
     xb = next(iter(learn.dls.test_dl(item, num_workers=0)))[:learn.dls.n_inp]
     with torch.no_grad(), _exact(model):
@@ -378,7 +384,7 @@ def ideal_pictures(
     seed:int=0, # For the start and the shifts
 )->np.ndarray: # (n_genres, size, size, 3) float32 in 0 to 1
     "Pictures that make a genre's logit large (Simonyan et al. 2014; Olah et al. 2017)"
-    if input_column(learn.dls) != 'image': raise ValueError('give a learner that reads pictures alone.')
+    if _reads(learn) != 'image': raise ValueError('give a learner that reads pictures alone.')
     vocab, model, several = _vocab(learn), _ready(learn), has_several(learn.dls)
     genres = vocab if genres is None else [genres] if isinstance(genres, str) else list(genres)
     at = torch.as_tensor(_genre_index(vocab, genres, len(genres), None), device=learn.dls.device)
