@@ -57,7 +57,7 @@ def made_metadata(
 
 # %% ../nbs/35_metadata.ipynb #37e0794c
 _OURS = [*ITEM_COLUMNS, 'mended', 'matched_by', 'group', 'fold']
-_MADE_WORLD = 'true_genres planted shown told p_genres p_genres_image p_genres_text mark_box'.split()
+_MADE_WORLD = 'true_genres planted shown told p_genres p_genres_image p_genres_text told_at mark_box decoy_box'.split()
 
 def metadata_columns(
     items:pd.DataFrame, # Items

@@ -267,3 +267,9 @@ def test_suspect_columns_takes_names_that_are_there():
 def test_columns_of_names_and_numbers_by_themselves():
     column = NameColumn(',').fit(['a, b', None, 'B', 12.0])
     assert sorted(column.counter.vocabulary_) == ['12', 'a', 'b'] and column.transform(['B,nobody']).nnz == 1
+
+
+def test_the_truth_of_a_made_world_is_no_metadata(tmp_path):
+    "Whatever a world plants: a column that names it would give the genre away"
+    items = made_items(tmp_path/'w', 12, mark=True, decoy=True, duplicates=.2, size=(48, 72))
+    assert metadata_columns(items) == ['title']
