@@ -9,6 +9,7 @@ from genre_fastai.bundle import model_from_state, model_state
 from genre_fastai.core import ItemsError, genre_matrix, make_items
 from genre_fastai.metadata import (MetadataRidge, MetadataTable, NameColumn, NumberColumn, has_metadata, made_metadata,
                                    metadata_columns, suspect_columns)
+from genre_fastai.synth import made_items
 
 VOCAB = ['Crime', 'Fantasy', 'War']
 
