@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from .blocks import check_readable
 from .core import ItemsError, check_items, nearest, some
-from .hooks import _is_activation
+from .hooks import is_activation
 from .images import open_image
 from .learner import has_several, input_column
-from .models import FusedNet, _read_where
-from .recipe import _exact, last_layer
+from .models import FusedNet, read_where
+from .recipe import exact_arithmetic, last_layer
 from .text_blocks import TensorWindows, text_reader
 
 # %% ../nbs/65_explain.ipynb #96a36588
@@ -39,7 +39,7 @@ class _MapWatch:
         facts = getattr(self.network, 'feature_info', None)
         self.n_channels = {fact['module']: fact['num_chs'] for fact in getattr(facts, 'info', facts) or ()}
         names = [self.layer] if self.layer else [name for name in self.n_channels if name in modules]
-        if not names: names = [name for name, m in modules.items() if _is_activation(m)]
+        if not names: names = [name for name, m in modules.items() if is_activation(m)]
         self.hooks = [modules[name].register_forward_hook(partial(self._keep, name)) for name in names]
         return self
 
@@ -109,7 +109,7 @@ def grad_cam(
     genre=None, # Which genre's logit: a name, or one a row; None: the likeliest of each row
     layer:str=None, # A name within the body's network; None: the last maps of `n_places` a side that matter; 'last'
     places:bool=True, # Weigh each place by its own slope (LayerCAM); False: maps by their mean slope (Grad-CAM)
-    n_places:int=12, # Places a side that maps need, where `layer` is None
+    n_places:int=24, # Places a side that maps need, where `layer` is None
 )->np.ndarray: # (n, size, size) float32 in 0 to 1 over the picture squeezed to a square; 0 where nothing speaks for it
     """What on the picture speaks for a genre (Selvaraju et al. 2017, ICCV; Jiang et al. 2021, IEEE TIP)
 
@@ -123,7 +123,7 @@ def grad_cam(
     order = np.array(list(dl.get_idxs()))
     for batch in dl:
         pictures, *rest = (x.as_subclass(torch.Tensor) for x in batch[:learn.dls.n_inp])
-        with torch.enable_grad(), _exact(model), _MapWatch(_network(model), None if last else layer) as watch:
+        with torch.enable_grad(), exact_arithmetic(model), _MapWatch(_network(model), None if last else layer) as watch:
             z = model(pictures.requires_grad_(), *rest)
             here, order = order[:len(z)], order[len(z):]
             at = z.argmax(1) if wanted is None else torch.as_tensor(wanted[here], device=z.device)
@@ -217,7 +217,7 @@ def _log_odds(model, items):
     "(n, n_genres) float64"
     if not isinstance(model, Learner): return logit(np.clip(model.predict_proba(items), 1e-9, 1 - 1e-9))
     check_readable(items, input_column(model.dls))
-    with model.no_bar(), model.no_logging(), model.removed_cbs([model.recorder]), _exact(model.model):
+    with model.no_bar(), model.no_logging(), model.removed_cbs([model.recorder]), exact_arithmetic(model.model):
         z, _ = model.get_preds(dl=model.dls.test_dl(items, num_workers=0), act=noop)
     z = z.double().numpy()
     if has_several(model.dls): return z
@@ -303,7 +303,7 @@ def _window_reader(model, xb):
         body, pooling = model.body, model.head
     else:
         x, present = xb[0].as_subclass(torch.Tensor), xb[-1].as_subclass(torch.Tensor)
-        picture = _read_where(model._see, model.body.n_out, x, present[:, 0])
+        picture = read_where(model._see, model.body.n_out, x, present[:, 0])
         def read(v):
             counts = torch.full((len(v),), v.shape[1], device=v.device)
             return model.head(picture.expand(len(v), -1), v, counts, present.expand(len(v), -1))
@@ -322,7 +322,7 @@ def window_weights(
     reader = text_reader(learn.dls)
     model, vocab = _ready(learn), _vocab(learn)
     xb = next(iter(learn.dls.test_dl(item, num_workers=0)))[:learn.dls.n_inp]
-    with torch.no_grad(), _exact(model):
+    with torch.no_grad(), exact_arithmetic(model):
         vectors, shares, read = _window_reader(model, xb)
         n, everything = len(vectors), read(vectors[None])
         rest = torch.arange(n - 1, device=vectors.device) + (torch.arange(n - 1, device=vectors.device)
@@ -346,7 +346,7 @@ def _last_inputs(learn, items):
     layer = last_layer(model, len(learn.dls.vocab))
     hook = layer.register_forward_pre_hook(lambda m, args: seen.append(args[0].detach().float().cpu()))
     try:
-        with torch.no_grad(), _exact(model):
+        with torch.no_grad(), exact_arithmetic(model):
             for batch in dl: model(*batch[:learn.dls.n_inp])
     finally: hook.remove()
     return _restored(F.normalize(torch.cat(seen), dim=1).numpy(), dl)
@@ -395,7 +395,7 @@ def ideal_pictures(
     frozen = [(p, p.requires_grad) for p in model.parameters()]
     try:
         for p, _ in frozen: p.requires_grad_(False)
-        with torch.enable_grad(), _exact(model):
+        with torch.enable_grad(), exact_arithmetic(model):
             for _ in range(n_steps):
                 dx, dy = torch.randint(-size//16, size//16 + 1, (2,), generator=rng).tolist()
                 x = raw.sigmoid()

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['best_constant', 'genre_names', 'CollapseWarning', 'CollapseAlarm', 'plot_predicted_shares', 'same_numbers',
-           'LayerWatch', 'Diagnostics', 'plot_layers', 'plot_histograms', 'plot_dynamics', 'restlessness']
+           'is_activation', 'LayerWatch', 'Diagnostics', 'plot_layers', 'plot_histograms', 'plot_dynamics',
+           'restlessness']
 
 # %% ../nbs/46_hooks.ipynb #fa48b36a
 import random, warnings
@@ -248,7 +249,10 @@ def same_numbers(
 # %% ../nbs/46_hooks.ipynb #50308283
 _NOT_UNITS = {'MultiheadAttention', 'Softmax', 'Softmax2d', 'LogSoftmax', 'Softmin'}
 
-def _is_activation(module):
+def is_activation(
+    module:nn.Module, # A part of a network
+)->bool:
+    "Is it an activation function of PyTorch's, timm's or transformers' own, which works on each unit alone?"
     kind = type(module)
     return (kind.__module__.rsplit('.', 1)[-1].startswith('activation') and kind.__name__ not in _NOT_UNITS
             and not list(module.children()))
@@ -277,7 +281,7 @@ class LayerWatch:
     def __enter__(self):
         self.rows, self.histograms, self._entered, self._axis, self._hooks = {}, {}, {}, -1, []
         for name, m in self.model.named_modules():
-            if _is_activation(m): self._hooks.append(m.register_forward_pre_hook(partial(self._before, name)))
+            if is_activation(m): self._hooks.append(m.register_forward_pre_hook(partial(self._before, name)))
             elif not isinstance(m, (nn.Linear, _ConvNd)): continue
             self._hooks.append(m.register_forward_hook(partial(self._after, name)))
         return self

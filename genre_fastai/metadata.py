@@ -29,6 +29,7 @@ from .core import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vo
 from .kernel_ridge import KernelRidgeClassifier, repeated_groups
 from .merge import years_in
 from .sources import _as_text, _is_literal, _literal, _names_in, guess_separator, is_genre, parse_genres
+from .synth import TRUTH_COLUMNS
 
 # %% ../nbs/35_metadata.ipynb #ad865a46
 _PEOPLE = [f'{first} {last}' for last in 'Abel Brook Carver Dunn Ellery Frost Gale Hart'.split()
@@ -57,14 +58,13 @@ def made_metadata(
 
 # %% ../nbs/35_metadata.ipynb #37e0794c
 _OURS = [*ITEM_COLUMNS, 'mended', 'matched_by', 'group', 'fold']
-_MADE_WORLD = 'true_genres planted shown told p_genres p_genres_image p_genres_text told_at mark_box decoy_box'.split()
 
 def metadata_columns(
     items:pd.DataFrame, # Items
 )->list[str]: # Names of columns
     """The columns beside item_id, image, text, genres, split, mended, matched_by, group and fold, which are always this
     project's. Of a made world (with `p_genres`) the truth is left out, of a merged table (`matched_by`) other_id"""
-    ours = _OURS + _MADE_WORLD*('p_genres' in items) + ['other_id']*('matched_by' in items)
+    ours = _OURS + TRUTH_COLUMNS*('p_genres' in items) + ['other_id']*('matched_by' in items)
     return [c for c in items if c not in ours]
 
 # %% ../nbs/35_metadata.ipynb #584f6b02

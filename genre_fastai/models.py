@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'POOLINGS', 'LOSSES', 'GenreModel', 'PictureModel', 'SmallCNN', 'GenreNet', 'genre_net', 'WindowHead',
-           'TextNet', 'text_net', 'GatedUnit', 'FusedHead', 'FusedNet', 'fused_net', 'AsymmetricLoss', 'lower_top_head']
+           'read_where', 'TextNet', 'text_net', 'GatedUnit', 'FusedHead', 'FusedNet', 'fused_net', 'AsymmetricLoss',
+           'lower_top_head']
 
 # %% ../nbs/44_models.ipynb #c02ea931
 import torch
@@ -145,8 +146,13 @@ class WindowHead(nn.Module):
         given_by = vectors.masked_fill(absent, -torch.inf).argmax(1)
         return nn.functional.one_hot(given_by, vectors.shape[1]).float().mean(1)
 
-def _read_where(read, n_out, x, there):
-    "What `read` makes of the places of `x` that are there: (*there.shape, n_out), zeros elsewhere"
+def read_where(
+    read, # A function from (n, ...) to (n, n_out)
+    n_out:int, # Length of its vectors
+    x, # Inputs, `(*there.shape, ...)`
+    there, # Bool: where `x` holds something
+): # (*there.shape, n_out) float32
+    "What `read` makes of the places of `x` that are there, zeros elsewhere"
     vectors = read(x[there]).float() if there.any() else x.new_zeros(0, n_out, dtype=torch.float32)
     return vectors.new_zeros(*there.shape, n_out).masked_scatter(there[..., None], vectors)
 
@@ -172,7 +178,7 @@ class TextNet(GenreModel):
         there = (ids >= 0).any(2)
         there[:, 0] = True
         with self.arithmetic(ids.device):
-            vectors = _read_where(self.body.read, self.body.n_out, ids, there)
+            vectors = read_where(self.body.read, self.body.n_out, ids, there)
             return self.head(vectors, there.sum(1)).float()
 
     def train(self, mode=True):
@@ -280,8 +286,8 @@ class FusedNet(GenreModel):
         there[:, 0] = True
         there &= present[:, 1:]
         with self.arithmetic(x.device):
-            seen = _read_where(self._see, self.body.n_out, x, present[:, 0])
-            read = _read_where(self.text_body.read, self.text_body.n_out, ids, there)
+            seen = read_where(self._see, self.body.n_out, x, present[:, 0])
+            read = read_where(self.text_body.read, self.text_body.n_out, ids, there)
             return self.head(seen, read, there.sum(1), present).float()
 
     def train(self, mode=True):

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['CHECKS', 'CAUSES', 'untouched', 'Batch', 'first_batch', 'train_rows', 'some_batches', 'train_targets', 'Verdict',
            'plot_verdict', 'check_seed', 'check_labels', 'loss_at_zero', 'check_loss', 'check_start', 'last_layer',
-           'init_bias', 'check_input', 'show_input', 'check_variation', 'check_repeat', 'check_leak', 'check_gradients',
-           'check_step', 'check_layers', 'check_norms', 'rate_trials', 'check_rate', 'check_overfit',
-           'check_inputs_matter', 'check_capacity', 'check_dynamics', 'run_checks', 'check_recipe', 'collapse_causes']
+           'init_bias', 'check_input', 'show_input', 'check_variation', 'exact_arithmetic', 'check_repeat',
+           'check_leak', 'check_gradients', 'check_step', 'check_layers', 'check_norms', 'rate_trials', 'check_rate',
+           'check_overfit', 'check_inputs_matter', 'check_capacity', 'check_dynamics', 'run_checks', 'check_recipe',
+           'collapse_causes']
 
 # %% ../nbs/47_recipe.ipynb #0379da88
 import copy, math, random, textwrap
@@ -455,8 +456,10 @@ def check_variation(
 
 # %% ../nbs/47_recipe.ipynb #407e32b5
 @contextmanager
-def _exact(model):
-    "Without fast arithmetic, which rounds"
+def exact_arithmetic(
+    model:nn.Module, # With `fast`, as ours have, or without
+):
+    "While it is open: without fast arithmetic, which rounds"
     had = getattr(model, 'fast', None)
     if had is not None: model.fast = False
     try: yield
@@ -471,7 +474,7 @@ def check_repeat(
 )->Verdict: # Figure: largest difference between two evaluations, as a share of the largest logit
     "Does evaluation give the same answer twice?"
     (xb, _), = some_batches(learn, 1)
-    with untouched(learn), _exact(learn.model):
+    with untouched(learn), exact_arithmetic(learn.model):
         learn.model.eval()
         a, b = _logits(learn.model, xb), _logits(learn.model, xb)
     gap = _gap(a, b)/max(a.abs().max().item(), 1e-6)
@@ -501,7 +504,7 @@ def check_leak(
     xb, n = tuple(x.as_subclass(torch.Tensor) for x in xb), len(xb[0])
     company = [0, *range(n//2 + 1, n)][:n//2]
     gaps = {}
-    with untouched(learn), _exact(learn.model):
+    with untouched(learn), exact_arithmetic(learn.model):
         learn.model.eval()
         first = _logits(learn.model, [x[:len(company)] for x in xb])
         scale = max(first.abs().max().item(), 1e-6)

@@ -7,7 +7,7 @@ import numpy as np, pandas as pd
 from genre_fastai.all import *
 
 NETWORKS = { # name: arch, weights, side in pixels, epochs, learning rate
-    'small CNN': ('small_cnn', None, 96, 10, 3e-3),
+    'small CNN': ('small_cnn', None, 96, 20, 3e-3),
     'residual network': ('test_resnet', 'random', 96, 12, 3e-3),
     'MobileNetV2, pretrained': ('mobilenetv2_100', None, 128, 5, 2e-3),
     'fused with texts': ('test_resnet', 'random', 96, 12, 3e-3)}
