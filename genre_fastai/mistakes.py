@@ -7,6 +7,7 @@ __all__ = ['top_losses', 'show_top_losses', 'confused_items', 'show_confused', '
 
 # %% ../nbs/66_mistakes.ipynb #7ae4a58e
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
+from fastcore.meta import delegates
 
 from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, rng_for, some
 from .kernel_ridge import left_out_loss
@@ -56,19 +57,18 @@ def _title(true, said, p):
     most = max(wrong, key=p.get)
     return f'{least}, {"" if missed else "also "}said {most}\u00a0{_decimals(p[most])}'   # no line break at \u00a0
 
+@delegates(top_losses)
 def show_top_losses(
     items:pd.DataFrame, # Items with genres
     p, # (n, n_genres) probabilities; best of rows that the model was not fitted on
     vocab, # Genre names in the order of the columns of `p`, e.g. `clf.classes_`
-    n:int=12, # Items at most
-    multilabel:bool=None, # May an item have several genres? None: if any has
-    thresholds=None, # For several genres an item: one number, or one a genre; None: .5
     n_columns:int=6, # Pictures side by side
+    **kwargs
 ):
     "Pictures, or texts, of `top_losses`: what they are, what was said, and the probability given to that"
-    worst = top_losses(items, p, vocab, n, multilabel, thresholds)
+    worst = top_losses(items, p, vocab, **kwargs)
     p_of = {i: dict(zip(vocab, row)) for i, row in zip(items.item_id, np.asarray(p))}
-    show_items(worst, n=n, titles=[_title(i.genres, i.predicted, p_of[i.item_id]) for i in worst.itertuples()],
+    show_items(worst, n=len(worst), titles=[_title(i.genres, i.predicted, p_of[i.item_id]) for i in worst.itertuples()],
                n_columns=n_columns)
 
 # %% ../nbs/66_mistakes.ipynb #f0d68426
