@@ -384,6 +384,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):
         for place, part in zip(found, parts):
             there, other = self._there(part.reads, rows), self._there(part.reads, others)
             read = {'text': lambda part, of: text_array(of.text), 'image': self._vectors}[part.reads]
+            if not hasattr(part.model, 'likeness'):
+                raise ValueError('a network that was saved and loaded keeps no rows to liken to. Ask the learner itself.')
             if there.any() and other.any():
                 place[np.ix_(there, other)] = part.model.likeness(read(part, rows[there]), read(part, others[other]))
         counts = (~np.isnan(found)).sum(0)

@@ -35,7 +35,8 @@ class _MapWatch:
         self.seen, modules = {}, dict(self.network.named_modules())
         if type(self.network).__name__ == 'Hiera': raise ValueError('the tokens of Hiera lie in no order of places.')
         if self.layer is not None and self.layer not in modules:
-            raise ValueError(f'no layer {self.layer!r} in this network.{nearest(self.layer, modules)}')
+            raise ValueError(f'no layer {self.layer!r} in this network.{nearest(self.layer, modules)} '
+                             f'It has {some([name for name in modules if name])}.')
         facts = getattr(self.network, 'feature_info', None)
         self.n_channels = {fact['module']: fact['num_chs'] for fact in getattr(facts, 'info', facts) or ()}
         names = [self.layer] if self.layer else [name for name in self.n_channels if name in modules]
@@ -47,7 +48,8 @@ class _MapWatch:
         for hook in self.hooks: hook.remove()
 
     def _keep(self, name, m, args, out):
-        if self.laid_out(name, out) is not None: self.seen[name] = out
+        if self.laid_out(name, out) is None or torch.is_grad_enabled() and not out.requires_grad: return
+        self.seen[name] = out
 
     def laid_out(self, name, out):
         "What a layer gives as square maps, (n, channels, side, side), or None"
@@ -77,11 +79,12 @@ def _picked(slopes, n_places):
 def _genre_index(vocab, genre, n, by_default):
     "(n,) positions in `vocab`: of one genre, of one a row, or what goes by default"
     if genre is None: return by_default
-    wanted = [genre]*n if isinstance(genre, str) else list(genre)
+    wanted = list(genre) if np.iterable(genre) and not isinstance(genre, str) else [genre]*n
     if len(wanted) != n: raise ValueError(f'{len(wanted)} genres for {n} items. Give one name, or one a row.')
     place = {str(g): j for j, g in enumerate(vocab)}
-    if unknown := [g for g in wanted if g not in place]:
-        raise ValueError(f'no genre {unknown[0]!r}; the model knows {some(list(place))}.{nearest(unknown[0], place)}')
+    if unknown := [g for g in wanted if not isinstance(g, str) or g not in place]:
+        raise ValueError(f'no genre {unknown[0]!r}; the model knows {some(list(place))}.'
+                         + nearest(str(unknown[0]), place))
     return np.array([place[g] for g in wanted])
 
 def _network(model):
@@ -92,8 +95,7 @@ def _network(model):
 def _reads(learn):
     "What a learner reads, see `input_column`"
     if isinstance(learn, Learner): return input_column(learn.dls)
-    raise ValueError(f'a {type(learn).__name__} has no layers to look into. Give a learner, from genre_learner; '
-                     'for other models see text_weights and nearest_items.')
+    raise ValueError(f'a {type(learn).__name__} has no layers to look into. Give the learner, from genre_learner.')
 
 def _ready(learn):
     "The model, where the batches go, in evaluation"
@@ -107,18 +109,21 @@ def grad_cam(
     learn:Learner, # A fitted learner that reads pictures, alone or with texts
     items:pd.DataFrame, # Items with pictures
     genre=None, # Which genre's logit: a name, or one a row; None: the likeliest of each row
-    layer:str=None, # A name within the body's network; None: the last maps of `n_places` a side that matter; 'last'
+    layer:str=None, # A name as in `Diagnostics`; None: the last maps of `n_places` a side that matter; 'last'
     places:bool=True, # Weigh each place by its own slope (LayerCAM); False: maps by their mean slope (Grad-CAM)
     n_places:int=24, # Places a side that maps need, where `layer` is None
 )->np.ndarray: # (n, size, size) float32 in 0 to 1 over the picture squeezed to a square; 0 where nothing speaks for it
     """What on the picture speaks for a genre (Selvaraju et al. 2017, ICCV; Jiang et al. 2021, IEEE TIP)
 
-    Where `layer` is None, the first rows decide which it is, for all. Raises `ItemsError` where a row has no picture,
-    `ValueError` for learners of texts alone, for layers without maps, and for Hiera, whose tokens lie in no order."""
+    Where `layer` is None, the first batch decides which it is, for all (where texts are read, that of the longest).
+    Raises `ItemsError` where a row has no picture, `ValueError` for learners of texts alone, for layers without maps,
+    and for Hiera, whose tokens lie in no order."""
     if _reads(learn) == 'text': raise ValueError('this learner reads no pictures. See text_weights.')
     check_items(items, needs='image', every=True)
     wanted, cams = _genre_index(learn.dls.vocab, genre, len(items), None), []
     model, last = _ready(learn), layer == 'last'
+    inside = next(f'{name}.' for name, m in model.named_modules() if m is _network(model))
+    if layer is not None: layer = layer.removeprefix(inside)    # as `Diagnostics` calls it
     dl = learn.dls.test_dl(items, bs=16, num_workers=0)
     order = np.array(list(dl.get_idxs()))
     for batch in dl:
@@ -142,18 +147,20 @@ def grad_cam(
 def show_cams(
     items:pd.DataFrame, # Items with pictures
     cams:np.ndarray, # (n, h, w) in 0 to 1, from `grad_cam`
-    titles=None, # One a row instead of its labels, e.g. the genres that are explained
+    titles=None, # One a row, or one for all, instead of its labels, e.g. the genres that are explained
     n_columns:int=6, # Pictures side by side
     n:int=12, # How many, from the first
 ):
     "Pictures in grey, and in colour what speaks for the genre"
     check_items(items, needs='image', every=True)
     if len(cams) != len(items): raise ValueError(f'{len(cams)} maps for {len(items)} items. Give one a row.')
-    titles = [', '.join(gs) for gs in items.genres] if titles is None else [str(t) for t in titles]
+    titles = [', '.join(gs) for gs in items.genres] if titles is None else titles
+    titles = [titles]*len(items) if isinstance(titles, str) else [str(t) for t in titles]
+    if len(titles) != len(items): raise ValueError(f'{len(titles)} titles for {len(items)} items. Give one a row.')
     rows = list(zip(items.image, cams, titles))[:n]
-    n_columns = min(n_columns, max(len(rows), 1))
-    n_rows = -(-len(rows)//n_columns)
-    axes = plt.subplots(max(n_rows, 1), n_columns, figsize=(1.5*n_columns, 2.2*max(n_rows, 1)), squeeze=False,
+    n_columns = max(1, min(n_columns, len(rows)))
+    n_rows = max(1, -(-len(rows)//n_columns))
+    axes = plt.subplots(n_rows, n_columns, figsize=(1.5*n_columns, 2.2*n_rows), squeeze=False,
                         layout='constrained')[1].ravel()
     for ax in axes: ax.set_axis_off()
     for ax, (path, cam, title) in zip(axes, rows):
@@ -211,7 +218,10 @@ def split_sentences(
 def _split_words(text): return re.findall(r'^\s*\S+\s*|\S+\s*', text)
 
 # %% ../nbs/65_explain.ipynb #73249868
-def _vocab(model): return [str(g) for g in (model.dls.vocab if isinstance(model, Learner) else model.classes_)]
+def _vocab(model):
+    if not isinstance(model, Learner) and getattr(model, 'classes_', None) is None:
+        raise ValueError(f'this {type(model).__name__} knows no genres. Give a fitted GenreClassifier, or a learner.')
+    return [str(g) for g in (model.dls.vocab if isinstance(model, Learner) else model.classes_)]
 
 def _log_odds(model, items):
     "(n, n_genres) float64"
@@ -229,7 +239,7 @@ def _reads_texts(model):
 
 def _text_of(model, item):
     "The text of a one-row table, as the model reads it"
-    if not _reads_texts(model): raise ValueError('this model reads no texts. For pictures see grad_cam.')
+    if not _reads_texts(model): raise ValueError('this model reads no texts. For learners of pictures see grad_cam.')
     if not isinstance(item, pd.DataFrame) or len(item) != 1:
         raise ValueError('give one item as a table of one row: items[:1], or items[items.item_id == ...].')
     text = check_items(model.joined_texts(item) if hasattr(model, 'joined_texts') else item).text.iloc[0]
@@ -255,10 +265,12 @@ def text_weights(
 )->pd.DataFrame: # A row a part of the text: part, weight (log odds of the genre with it less those without it)
     """Which sentences, or words, speak for a genre: by leaving each out (Zeiler & Fergus 2014; Li et al. 2016)
 
-    Weights do not add up: of two sentences that say the same, neither is missed. `attrs` hold genre and log odds. The
-    text is read once for each part, and with it the item's picture where a network reads both."""
-    if unit not in UNITS: raise ValueError(f'unit is {unit!r}; use one of {list(UNITS)}.{nearest(unit, UNITS)}')
-    text, vocab = _text_of(model, item), _vocab(model)
+    Weights do not add up: of two sentences that say the same, neither is missed. Of a learner that reads `max_windows`,
+    what lies behind those weighs nothing, and moves up where a part before it is left out. `attrs` hold genre and log
+    odds. The text is read once for each part, and with it the item's picture where a network reads both."""
+    if not isinstance(unit, str) or unit not in UNITS:
+        raise ValueError(f'unit is {unit!r}; use one of {list(UNITS)}.{nearest(str(unit), UNITS)}')
+    vocab, text = _vocab(model), _text_of(model, item)
     parts = UNITS[unit](text)
     if len(parts) < 2:
         raise ValueError(f'the text is a single {unit}, so that nothing is left without it.'
@@ -268,7 +280,7 @@ def text_weights(
         without = [''.join(parts[:i] + parts[i+1:]) for i in range(start, min(start + 200, len(parts)))]
         odds.append(_log_odds(model, _with_texts(model, item, without)))
     odds = np.concatenate(odds)
-    at, = _genre_index(vocab, genre and [genre], 1, [odds[0].argmax()])
+    at, = _genre_index(vocab, genre, 1, [odds[0].argmax()])
     table = pd.DataFrame({'part': parts, 'weight': odds[0, at] - odds[1:, at]})
     table.attrs.update(genre=vocab[at], log_odds=odds[0, at])
     return table
@@ -330,7 +342,7 @@ def window_weights(
         size = max(1, 2**24//max(vectors[1:].numel(), 1))     # at most 64 MB at a time
         z = torch.cat([everything, *(read(vectors[part]) for part in rest.split(size))] if n > 1 else [everything])
     several, z = has_several(learn.dls), z.double().cpu().numpy()
-    at, = _genre_index(vocab, genre and [genre], 1, [z[0].argmax()])
+    at, = _genre_index(vocab, genre, 1, [z[0].argmax()])
     odds = z[:, at] if several else z[:, at] - logsumexp(np.delete(z, at, 1), 1)
     windows = next(x for x in xb if isinstance(x, TensorWindows))[0].tolist()[:n]
     table = pd.DataFrame({'window': [reader.tokenizer.decode([i for i in w if i >= 0]) for w in windows],
@@ -352,7 +364,7 @@ def _last_inputs(learn, items):
     return _restored(F.normalize(torch.cat(seen), dim=1).numpy(), dl)
 
 def nearest_items(
-    model, # A fitted learner, or a model with `likeness(items, to)`: `GenreClassifier`, ...
+    model, # A fitted learner or `GenreClassifier`
     items:pd.DataFrame, # What the model reads; one row or several
     train:pd.DataFrame, # Items to choose from: those that the model was fitted on
     n:int=5, # How many for each
@@ -361,12 +373,14 @@ def nearest_items(
 
     Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the
     other. Raises `ItemsError` where an item has nothing in common with any row."""
-    if hasattr(model, 'likeness'): alike = model.likeness(items, train)
+    check_items(items), check_items(train)
+    if n < 1: raise ValueError(f'n is {n}; ask for one item at least.')
+    if hasattr(model, 'joined_texts'): alike = model.likeness(items, train)
     elif isinstance(model, Learner):
         asked = items.assign(item_id=[f'{name}#asked' for name in items.item_id])     # it may stand in train, too
         vectors = _last_inputs(model, pd.concat([asked, train]))
-        alike = vectors[:len(items)] @ vectors[len(items):].T
-    else: raise ValueError(f'{type(model).__name__} has no likeness(items, to). Give a learner or a GenreClassifier.')
+        alike = (vectors[:len(items)] @ vectors[len(items):].T).clip(-1, 1)
+    else: raise ValueError(f'a {type(model).__name__} likens no items. Give a learner or a GenreClassifier.')
     found = []
     for name, row in zip(items.item_id, alike):
         others = train.assign(of=name, likeness=row)[(train.item_id != name).to_numpy() & ~np.isnan(row)]

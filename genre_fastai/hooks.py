@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
-from fastai.vision.all import Callback, CancelFitException
+from fastai.vision.all import Callback, CancelFitException, Learner
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -327,6 +327,9 @@ class Diagnostics(Callback):
         n_fixed:int=16, # Validation rows whose predictions are followed
         folder=None, # Where `with` saves it at the end; None: nowhere
     ):
+        if not (learn is None or isinstance(learn, Learner)):
+            raise ValueError(f'a {type(learn).__name__} is no learner. Write Diagnostics(learn, every=10).')
+        if every < 1: raise ValueError(f'every is {every}; look at every batch (1), or at fewer.')
         self._owner, self.every, self.n_fixed, self.folder = learn, every, n_fixed, folder
         self.ranges, self._layers, self._weights, self._batches, self._pictures, self._fixed = {}, [], [], [], {}, None
         self._followed, self._genres, self._watch, self._before = [], [], None, None
@@ -506,7 +509,7 @@ def plot_histograms(
 ):
     "What layers give, as pictures (Howard's colour-dim): time to the right, values upwards, the more the darker"
     _check_looks(d)
-    known = d.histograms
+    known, layers = d.histograms, [layers] if isinstance(layers, str) else layers
     if layers is None:
         there = list(d.layers.dropna(subset='dead').layer.unique()) or list(known)
         layers = [there[round(i)] for i in np.linspace(0, len(there) - 1, min(8, len(there)))]

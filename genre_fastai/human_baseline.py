@@ -30,6 +30,7 @@ class HumanBaseline:
         seed:int=0, # Another seed draws other items
         path=None, # A JSON file that keeps the guesses; one that is there is gone on with. None: nothing is kept
     ):
+        if n < 1: raise ValueError(f'n is {n}; guess one item at least.')
         rows = check_items(items, needs='genres', every=True)
         if rows.split.notna().any(): rows = rows[rows.split == 'test']
         if not len(rows): raise ItemsError("no row has split 'test'. Split first: split_items(items).")
@@ -76,6 +77,9 @@ class HumanBaseline:
         rows = self.rows.loc[list(self.guesses)].reset_index(drop=True)
         given = rows.assign(genres=list(self.guesses.values()))
         probabilities = {'you': genre_matrix(given, self.vocab).astype(float)}
+        if proba is not None and (not callable(proba) or hasattr(proba, 'dls')):
+            raise ValueError(f'a {type(proba).__name__} is no function from items to probabilities. '
+                             'Give one, such as clf.predict_proba.')
         if proba is not None: probabilities['model'] = np.asarray(proba(rows.assign(split=None)))
         return format_scores(score_table(genre_matrix(rows, self.vocab), probabilities, self.multilabel))
 

@@ -6,6 +6,8 @@
 __all__ = ['top_losses', 'show_top_losses', 'confused_items', 'show_confused', 'suspect_labels']
 
 # %% ../nbs/66_mistakes.ipynb #7ae4a58e
+from numbers import Integral
+
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.meta import delegates
 
@@ -15,6 +17,11 @@ from .metrics import check_scores, most_confused, pick_genres
 from .view_data import _draw_item, show_items
 
 # %% ../nbs/66_mistakes.ipynb #c5b78812
+def _in_order(p, vocab):
+    "(n, n_genres) numbers; columns that bear the names of `vocab` are put in its order"
+    if isinstance(p, pd.DataFrame) and set(p) == set(vocab): p = p[vocab]
+    return np.asarray(p)
+
 def _checked(items, p, vocab, multilabel):
     "Vocab (list), multilabel (bool), labels and probabilities (both (n, n_genres)), where all of these fit together"
     check_items(items, needs='genres', every=True)
@@ -23,10 +30,10 @@ def _checked(items, p, vocab, multilabel):
         raise ItemsError(f'genres that vocab does not name: {some(unknown)}.{nearest(unknown[0], vocab)} '
                          'Pass the vocab that p was made with, or leave those items out.')
     multilabel = is_multilabel(items) if multilabel is None else multilabel
-    return vocab, multilabel, *check_scores(genre_matrix(items, vocab), p, multilabel, vocab)
+    return vocab, multilabel, *check_scores(genre_matrix(items, vocab), _in_order(p, vocab), multilabel, vocab)
 
 def _check_n(n):
-    if n < 1: raise ValueError(f'n is {n}; ask for one item at least.')
+    if not isinstance(n, Integral) or n < 1: raise ValueError(f'n is {n!r}; ask for a whole number of items, from 1 on.')
 
 def _names(picks, vocab): return [[vocab[j] for j in np.flatnonzero(row)] for row in picks]
 
@@ -66,8 +73,9 @@ def show_top_losses(
     **kwargs
 ):
     "Pictures, or texts, of `top_losses`: what they are, what was said, and the probability given to that"
+    vocab = [str(g) for g in vocab]
     worst = top_losses(items, p, vocab, **kwargs)
-    p_of = {i: dict(zip(vocab, row)) for i, row in zip(items.item_id, np.asarray(p))}
+    p_of = {i: dict(zip(vocab, row)) for i, row in zip(items.item_id, _in_order(p, vocab))}
     show_items(worst, n=len(worst), titles=[_title(i.genres, i.predicted, p_of[i.item_id]) for i in worst.itertuples()],
                n_columns=n_columns)
 

@@ -711,6 +711,9 @@ def check_rate(
 )->Verdict: # Figure: loss at the end of the steps at this rate, as a multiple of that at the start
     "Does the loss fall at this rate?"
     lr = learn.lr if lr is None else lr
+    if not _highest(lr) > 0:
+        return Verdict('rate', 'bad', math.nan, f'the rate is {_highest(lr):g}: nothing can be learnt',
+                       'Give a rate above 0, such as 1e-3; learn.lr_find() draws a curve of them.')
     with untouched(learn): table = rate_trials(learn, lr, {1, *factors}, n_steps)
     start = table.start.iloc[0]     # at the lowest rate nothing has happened yet
     own, lower = table.end.loc[_highest(lr)], table.end[table.index < _highest(lr)]
@@ -840,7 +843,10 @@ def run_checks(
     checks:dict=CHECKS, # Name to a function from a learner to a `Verdict`: yours too
 )->list: # Verdicts
     "The checks, one after the other; one that cannot be run says why"
+    if not isinstance(learn, Learner):
+        raise ValueError(f'a {type(learn).__name__} is no learner to check. Give one: genre_learner(dls).')
     only = list(checks) if only is None else [only] if isinstance(only, str) else list(only)
+    if not only: raise ValueError(f'no check to run. There are {list(checks)}.')
     if unknown := [name for name in only if name not in checks]:
         raise ValueError(f'no check {unknown[0]!r}.{nearest(unknown[0], checks)} There are {list(checks)}.')
     found = []
@@ -866,7 +872,7 @@ def check_recipe(
 def _write_page(learn, found, table, path):
     bad = [v for v in found if v.verdict == 'bad']
     said = (f'{len(bad)} of {len(found)} checks found something to mend: {", ".join(v.check for v in bad)}.' if bad else
-            f'{len(found)} checks, nothing to mend.')
+            f'{sum(v.verdict != "not run" for v in found)} checks, nothing to mend.')
     if skipped := [v.check for v in found if v.verdict == 'not run']: said += f' Not run: {", ".join(skipped)}.'
     page = Page('The recipe', said)
     page.add_table(table.reset_index(), caption='Checks in the order of the recipe')

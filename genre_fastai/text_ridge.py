@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import ItemsError, check_items
 from .embed_texts import embed_texts
-from .kernel_ridge import KernelRidgeClassifier, repeated_groups
+from .kernel_ridge import KernelRidgeClassifier, mean_and_std, repeated_groups
 
 # %% ../nbs/33_text_ridge.ipynb #389c34a4
 def tfidf(
@@ -64,7 +64,7 @@ class TextRidge(KernelRidgeClassifier):
         kernel = sum((x @ x.T).toarray() for x in counts)/2
         if self.encoder is not None:
             vectors = embed_texts(texts, self.encoder, cache=self.cache)
-            self.mean_, self.std_ = vectors.mean(0), vectors.std(0) + 1e-6
+            self.mean_, self.std_ = mean_and_std(vectors)
             self.x_ = self._scaled(vectors)
         best = np.inf
         for width, share, mixed in self._mixtures(kernel):

@@ -31,6 +31,21 @@ def several(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'severa
 def fitted(single): return GenreClassifier(encoder='colours').fit(single)
 
 
+def test_a_column_that_never_varied_says_nothing(tmp_path):
+    x, y = make_classification(80, 6, n_informative=4, random_state=0)
+    still, moved = (np.column_stack([x, np.full(80, value)]).astype('float32') for value in (.3, .9))
+    model = KernelRidgeClassifier().fit(still[:60], y[:60])
+    assert np.allclose(model.likeness(still[:60]).diagonal(), 1, atol=1e-3)
+    assert np.allclose(model.predict_proba(moved[60:]), model.predict_proba(still[60:]))
+
+def test_pictures_that_differ_where_the_fitted_ones_did_not_are_still_like_some(single, tmp_path):
+    few = single[single.split == 'train'][:30].assign(split=None)
+    model, others = GenreClassifier(encoder='colours').fit(few), single[single.split == 'test']
+    assert np.isinf(model.parts_[0].model.std_).any() and (model.likeness(others, few).max(1) > .01).all()
+    model.save(tmp_path/'few')
+    again = GenreClassifier.load(tmp_path/'few')
+    assert np.allclose(again.predict_proba(others), model.predict_proba(others), atol=1e-6)
+
 def test_ridge_matches_scikit_learn():
     from sklearn.kernel_ridge import KernelRidge
     x, y = make_classification(80, 6, n_informative=4, random_state=0)

@@ -112,13 +112,21 @@ def test_grad_cam_is_the_formula_of_the_paper(covers, test):
     slope, = torch.autograd.grad(z[:, list(covers.dls.vocab).index('Fantasy')].sum(), kept['a'])
     by_hand = (slope.mean((2, 3), keepdim=True)*kept['a']).sum(1).relu()
     by_hand = nn.functional.interpolate(by_hand[:, None], (64, 64), mode='bilinear')[:, 0]
-    assert np.allclose(cams, (by_hand/by_hand.amax((1, 2), keepdim=True).clamp(min=1e-12)).detach(), atol=1e-5)
+    assert np.allclose(cams, (by_hand/by_hand.amax((1, 2), keepdim=True).clamp(min=1e-12)).detach().cpu(), atol=1e-5)
 
 def test_pictures_of_a_fused_network_and_a_row_a_genre(fused, covers, test):
     assert grad_cam(fused, test[:3]).shape == (3, 64, 64)
     genres = ['Crime', 'Fantasy', 'Crime']
     mixed, alone = grad_cam(covers, test[:3], genres), grad_cam(covers, test[:3], 'Crime')
     assert np.array_equal(mixed[[0, 2]], alone[[0, 2]]) and not np.array_equal(mixed[1], alone[1])
+
+def test_names_of_layers_are_those_that_diagnostics_print(covers, fused, test):
+    assert np.array_equal(grad_cam(covers, test[:2], layer='body.14'), grad_cam(covers, test[:2], layer='14'))
+    assert np.array_equal(grad_cam(fused, test[:2], layer='body.model.layer2'), grad_cam(fused, test[:2], layer='layer2'))
+
+def test_one_title_for_all(covers, test):
+    assert [ax.get_title() for ax in show_cams(test[:2], grad_cam(covers, test[:2]), titles='Crime', n_columns=0)] == ['Crime']*2
+    plt.close('all')
 
 def test_explaining_leaves_no_trace(covers, test):
     before = {k: v.clone() for k, v in covers.model.state_dict().items()}
@@ -165,7 +173,10 @@ def test_mistakes_with_pictures_are_one_line(covers, reader, fused, test):
                           (lambda: pointing_game(np.zeros((1, 8, 8)), test[:2]), '1 maps and 2 boxes for 2 items'),
                           (lambda: pointing_game(np.zeros((2, 8, 8)), test[:2], 'mark'), "no column 'mark'"),
                           (lambda: pointing_game(np.zeros((2, 8, 8)), test[:2], [None, None]), 'no row has a box'),
-                          (lambda: show_cams(test[:2], np.zeros((3, 8, 8))), '3 maps for 2 items')]:
+                          (lambda: show_cams(test[:2], np.zeros((3, 8, 8))), '3 maps for 2 items'),
+                          (lambda: show_cams(test[:2], np.zeros((2, 8, 8)), titles=['a']), '1 titles for 2 items'),
+                          (lambda: grad_cam(covers, test[:2], test.genres[:2]), "no genre \\['"), (lambda: grad_cam(covers, test[:2], 0), 'no genre 0'),
+                          (lambda: grad_cam(covers, test[:2], layer='nope'), "no layer 'nope' .* It has '0', '1'")]:
         with pytest.raises(ValueError, match=message) as error: call()
         assert '\n' not in str(error.value)
     with pytest.raises(ItemsError, match='image'): grad_cam(covers, test[:2].assign(image=None))
@@ -182,9 +193,20 @@ def test_the_pointing_game_by_hand(test):
 def test_ideal_pictures_raise_their_genre(covers):
     start, found = (ideal_pictures(covers, n_steps=n, rough=0.) for n in (1, 40))
     def odds(pictures):
-        with torch.no_grad(): return covers.model.eval()(torch.from_numpy(pictures).permute(0, 3, 1, 2)).softmax(1).diag()
+        with torch.no_grad(): return covers.model.eval()(torch.from_numpy(pictures).permute(0, 3, 1, 2).to(covers.dls.device)).softmax(1).diag()
     assert found.shape == (3, 64, 64, 3) and 0 <= found.min() and found.max() <= 1 and (odds(found) > odds(start)).all()
     assert np.array_equal(ideal_pictures(covers, ['Crime'], n_steps=3), ideal_pictures(covers, ['Crime'], n_steps=3))
+
+def test_ideal_pictures_of_networks_that_want_scaled_pictures_and_know_several_genres(items):
+    several = items.assign(genres=[[*g, 'Best'] if i % 3 else g for i, g in enumerate(items.genres)])
+    dls = cover_block(several, size=64, vary=False).dataloaders(several, bs=8)
+    learn = genre_learner(dls, 'test_resnet', weights='random')
+    start, found = (ideal_pictures(learn, 'Best', n_steps=n, rough=0.) for n in (1, 40))
+    mean, std = (torch.tensor(getattr(learn.model.body.weights, k)).view(3, 1, 1) for k in ('mean', 'std'))
+    def logit(pictures):
+        x = (torch.from_numpy(pictures).permute(0, 3, 1, 2) - mean)/std
+        with torch.no_grad(): return learn.model.eval()(x.to(dls.device))[0, list(dls.vocab).index('Best')].item()
+    assert logit(found) > logit(start)
 
 def test_filters_are_those_of_the_first_convolution(covers, fused, reader):
     axes = show_filters(covers, n=5, n_columns=3)
@@ -221,18 +243,35 @@ def test_several_text_columns_are_read_as_one():
     found = text_weights(Columns(), one(None, title='The thief.', plot='She farms. He rests.'))
     assert found.part.str.strip().tolist() == ['The thief.', 'She farms.', 'He rests.'] and found.weight.idxmax() == 0
 
-@pytest.mark.parametrize('kind', ['reader', 'fused'])
+@pytest.fixture(scope='module')
+def shelved(items, encoder):
+    "A learner that allows several genres, whose head weighs a lot"
+    several = items.assign(genres=[[*g, 'Best'] if i % 3 else g for i, g in enumerate(items.genres)])
+    dls = fused_block(several, size=64, encoder=encoder, vary=False, max_length=48, stride=8).dataloaders(several, bs=8)
+    return genre_learner(dls, 'test_resnet', weights='random')
+
+@pytest.mark.parametrize('kind', ['reader', 'fused', 'shelved'])
 def test_learners_of_texts(kind, request, test):
+    "Weights are differences of log odds, each part's own, also where an item may have several genres"
     learn, row = request.getfixturevalue(kind), test[:1]
-    found = text_weights(learn, row)
-    p = predict_items(learn, row)[0]
-    assert np.isclose(found.attrs['log_odds'], np.log(p.max()/(1 - p.max())), atol=.05) and len(found) == 12
-    without = row.assign(text=''.join(found.part[1:]))
-    q = predict_items(learn, without)[0, p.argmax()]
-    assert np.isclose(found.weight[0], np.log(p.max()/(1 - p.max())) - np.log(q/(1 - q)), atol=.05)
+    def odds(text):
+        "Without rounding: the logits, in double precision"
+        batch = learn.dls.test_dl(row.assign(text=text), num_workers=0).one_batch()[:learn.dls.n_inp]
+        learn.model.eval().fast = False
+        with torch.no_grad(): z = learn.model(*batch).as_subclass(torch.Tensor).double().cpu().numpy()[0]
+        learn.model.fast = True
+        if kind == 'shelved': return z
+        return np.array([z[j] - np.log(np.exp(np.delete(z, j)).sum()) for j in range(len(z))])
+    whole = odds(row.text.iloc[0])
+    found, at = text_weights(learn, row), whole.argmax()
+    assert len(found) == 12 and np.isclose(found.attrs['log_odds'], whole[at], atol=1e-4) and found.weight.std() > 1e-4
+    without = [odds(''.join(found.part.drop(i))) for i in range(12)]
+    assert np.allclose(found.weight, [whole[at] - left[at] for left in without], atol=1e-4)
+    other = text_weights(learn, row, learn.dls.vocab[at - 1])
+    assert np.allclose(other.weight, [whole[at - 1] - left[at - 1] for left in without], atol=1e-4)
     by_window = window_weights(learn, row)
     assert len(by_window) > 1 and np.isclose(by_window.share.sum(), 1, atol=1e-4)
-    assert np.isclose(by_window.attrs['log_odds'], found.attrs['log_odds'], atol=1e-3)
+    assert np.isclose(by_window.attrs['log_odds'], whole[at], atol=1e-3)
 
 @pytest.mark.parametrize('pooling', POOLINGS)
 def test_weights_of_windows_are_those_of_a_shorter_item(pooling, items, encoder, test):
@@ -266,8 +305,11 @@ def test_mistakes_with_texts_are_one_line(covers, reader, test):
                           (lambda: text_weights(Told(), pd.concat([one('He ran. She sang.')]*2)), 'one item'),
                           (lambda: text_weights(Told(), one(' ')), 'has no text'), (lambda: text_weights(Told(), one(None)), 'has no text'),
                           (lambda: window_weights(covers, test[:1]), 'reads no texts'), (lambda: window_weights(Told(), test[:1]), 'no layers'),
-                          (lambda: nearest_items(Told(), one('A.'), one('B.').assign(item_id='b')), 'Told has no likeness'),
+                          (lambda: nearest_items(Told(), one('A.'), one('B.').assign(item_id='b')), 'a Told likens no items'),
                           (lambda: nearest_items(covers, test[:1], test[:1]), 'nothing to liken'),
+                          (lambda: nearest_items(covers, test[:0], test), 'no rows'), (lambda: nearest_items(covers, test[:1], test, n=0), 'n is 0'),
+                          (lambda: text_weights(GenreClassifier(), test[:1]), 'GenreClassifier knows no genres'),
+                          (lambda: text_weights(Told(), one('He ran. She sang.'), ['War', 'Crime']), '2 genres for 1 items'),
                           (lambda: highlight(pd.DataFrame({'part': ['a'], 'weight': [1.]})), 'no weights of parts'),
                           (lambda: highlight(window_weights(reader, test[:1])), 'no weights of parts')]:
         with pytest.raises(ValueError, match=message) as error: call()

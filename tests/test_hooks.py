@@ -19,6 +19,11 @@ worlds = {'balanced': dict(n_genres=4), 'two thirds': dict(n_genres=3, imbalance
           'several': dict(n_genres=5, multilabel=True, imbalance=.8)}
 
 
+def test_what_is_no_learner_and_no_number_of_batches_is_refused():
+    with pytest.raises(ValueError, match=r'a int is no learner. Write Diagnostics\(learn, every=10\)'): Diagnostics(5)
+    with pytest.raises(ValueError, match='every is 0'): Diagnostics(every=0)
+
+
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp('worlds')

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_said_in_one_line(function):
         assert '\n' not in str(caught.value)
     with pytest.raises(ValueError, match='not exactly one genre in 2 of 4 rows'): function(several, p_one, vocab, multilabel=False)
     if function is not confused_items:
-        with pytest.raises(ValueError, match='n is 0; ask for one item at least'): function(one, p_one, vocab, n=0)
+        with pytest.raises(ValueError, match='n is 0; ask for a whole number of items'): function(one, p_one, vocab, n=0)
 
 
 def test_pairs_that_occur():
@@ -186,7 +186,21 @@ def test_rows_may_stand_in_any_order_under_any_index(noisy):
     items, p, genres, _ = noisy
     order = np.random.default_rng(1).permutation(len(items))
     again = suspect_labels(items.iloc[order].set_index(pd.Index([7]*len(items))), p[order], genres)
-    assert set(again.item_id) == set(suspect_labels(items, p, genres).item_id)
+    columns = ['quality', 'suggested']
+    once, again = (table.set_index('item_id')[columns].sort_index() for table in (suspect_labels(items, p, genres), again))
+    assert len(once) and again.index.equals(once.index)
+    assert np.allclose(again.quality, once.quality) and again.suggested.tolist() == once.suggested.tolist()
+
+
+def test_columns_that_bear_names_are_taken_by_name(noisy):
+    items, p, genres, _ = noisy
+    turned = pd.DataFrame(p, columns=genres)[genres[::-1]]
+    pd.testing.assert_frame_equal(top_losses(items, turned, genres), top_losses(items, p, genres))
+    show_top_losses(items, turned, iter(genres), n=4)
+    by_name = titles()
+    plt.close('all')
+    show_top_losses(items, p, genres, n=4)
+    assert by_name == titles() and len(by_name) == 4
 
 
 def test_a_model_that_agrees_suspects_nothing():

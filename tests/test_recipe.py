@@ -22,6 +22,16 @@ sys.path.pop(0)
 matplotlib.use('Agg')
 
 
+def test_only_learners_are_checked():
+    with pytest.raises(ValueError, match='a dict is no learner to check'): check_recipe({})
+
+def test_a_rate_at_which_nothing_is_learnt_is_bad(folder):
+    learn = made_learner('image', folder)
+    for rate in (0., -1e-3):
+        found = check_rate(learn, lr=rate)
+        assert found.verdict == 'bad' and 'nothing can be learnt' in found.told and 'above 0' in found.advice
+    with pytest.raises(ValueError, match='no check to run'): check_recipe(learn, only=[])
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory): return tmp_path_factory.mktemp('faults')
 
