@@ -364,7 +364,7 @@ def _last_inputs(learn, items):
     return _restored(F.normalize(torch.cat(seen), dim=1).numpy(), dl)
 
 def nearest_items(
-    model, # A fitted learner or `GenreClassifier`
+    model, # A fitted learner, or a model with `likeness(items, to)`: `GenreClassifier`, ...
     items:pd.DataFrame, # What the model reads; one row or several
     train:pd.DataFrame, # Items to choose from: those that the model was fitted on
     n:int=5, # How many for each
@@ -375,12 +375,14 @@ def nearest_items(
     other. Raises `ItemsError` where an item has nothing in common with any row."""
     check_items(items), check_items(train)
     if n < 1: raise ValueError(f'n is {n}; ask for one item at least.')
-    if hasattr(model, 'joined_texts'): alike = model.likeness(items, train)
-    elif isinstance(model, Learner):
+    if isinstance(model, Learner):
         asked = items.assign(item_id=[f'{name}#asked' for name in items.item_id])     # it may stand in train, too
         vectors = _last_inputs(model, pd.concat([asked, train]))
         alike = (vectors[:len(items)] @ vectors[len(items):].T).clip(-1, 1)
-    else: raise ValueError(f'a {type(model).__name__} likens no items. Give a learner or a GenreClassifier.')
+    else:
+        alike = model.likeness(items, train) if hasattr(model, 'likeness') else None
+        if np.shape(alike) != (len(items), len(train)):
+            raise ValueError(f'a {type(model).__name__} likens no items. Give a learner or a GenreClassifier.')
     found = []
     for name, row in zip(items.item_id, alike):
         others = train.assign(of=name, likeness=row)[(train.item_id != name).to_numpy() & ~np.isnan(row)]

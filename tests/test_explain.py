@@ -15,6 +15,7 @@ from genre_fastai.prepare_data import split_items
 from genre_fastai.synth import made_items
 from genre_fastai.text_blocks import fused_block, synopsis_block
 from genre_fastai.text_bodies import tiny_text_encoder
+from genre_fastai.text_ridge import TextRidge
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
@@ -307,6 +308,7 @@ def test_mistakes_with_texts_are_one_line(covers, reader, test):
                           (lambda: window_weights(covers, test[:1]), 'reads no texts'), (lambda: window_weights(Told(), test[:1]), 'no layers'),
                           (lambda: nearest_items(Told(), one('A.'), one('B.').assign(item_id='b')), 'a Told likens no items'),
                           (lambda: nearest_items(covers, test[:1], test[:1]), 'nothing to liken'),
+                          (lambda: nearest_items(TextRidge().fit(test.text.tolist(), test.genres.str[0]), test[:1], test), 'TextRidge likens no items'),
                           (lambda: nearest_items(covers, test[:0], test), 'no rows'), (lambda: nearest_items(covers, test[:1], test, n=0), 'n is 0'),
                           (lambda: text_weights(GenreClassifier(), test[:1]), 'GenreClassifier knows no genres'),
                           (lambda: text_weights(Told(), one('He ran. She sang.'), ['War', 'Crime']), '2 genres for 1 items'),
