@@ -62,7 +62,7 @@ scale: $(READY) ## Time and memory at 5,000 and 20,000 items
 faults: $(READY) ## Plant faults into trainings, and see which are found
 	$(BIN)/python scripts/faults.py --quick
 
-explain: $(READY) ## Do explanations point at what decides? Ten minutes
+explain: $(READY) ## Do explanations point at what decides? Half an hour
 	$(BIN)/python scripts/explain.py
 
 clean:           ## Remove what was built, but not the environment

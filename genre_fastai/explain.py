@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .blocks import check_readable
-from .core import ItemsError, check_items, nearest, some
+from .core import ItemsError, check_count, check_items, nearest, some
 from .hooks import is_activation
 from .images import open_image
 from .learner import has_several, input_column
@@ -122,13 +122,14 @@ def grad_cam(
     check_items(items, needs='image', every=True)
     wanted, cams = _genre_index(learn.dls.vocab, genre, len(items), None), []
     model, last = _ready(learn), layer == 'last'
-    inside = next(f'{name}.' for name, m in model.named_modules() if m is _network(model))
+    network = _network(model)
+    inside = next(f'{name}.' for name, m in model.named_modules() if m is network)
     if layer is not None: layer = layer.removeprefix(inside)    # as `Diagnostics` calls it
     dl = learn.dls.test_dl(items, bs=16, num_workers=0)
     order = np.array(list(dl.get_idxs()))
     for batch in dl:
         pictures, *rest = (x.as_subclass(torch.Tensor) for x in batch[:learn.dls.n_inp])
-        with torch.enable_grad(), exact_arithmetic(model), _MapWatch(_network(model), None if last else layer) as watch:
+        with torch.enable_grad(), exact_arithmetic(model), _MapWatch(network, None if last else layer) as watch:
             z = model(pictures.requires_grad_(), *rest)
             here, order = order[:len(z)], order[len(z):]
             at = z.argmax(1) if wanted is None else torch.as_tensor(wanted[here], device=z.device)
@@ -374,7 +375,7 @@ def nearest_items(
     Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the
     other. Raises `ItemsError` where an item has nothing in common with any row."""
     check_items(items), check_items(train)
-    if n < 1: raise ValueError(f'n is {n}; ask for one item at least.')
+    n = check_count(n)
     if isinstance(model, Learner):
         asked = items.assign(item_id=[f'{name}#asked' for name in items.item_id])     # it may stand in train, too
         vectors = _last_inputs(model, pd.concat([asked, train]))

@@ -550,6 +550,10 @@ def plot_dynamics(
 def restlessness(
     d:Diagnostics, # After a fit
 )->float: # 0: nothing moves; 1: everything turns over from look to look
-    "By how much the followed predictions change from one look to the next, in the second half of the training"
+    """By how much the followed predictions change from one look to the next, in the second half of the training
+
+    Mean Bray-Curtis dissimilarity; where probabilities sum to 1 it is the total variation distance."""
     p = d.followed[len(d.followed)//2:]
-    return float(np.abs(np.diff(p, axis=0)).sum(2).mean()/2) if len(p) > 1 else float('nan')
+    if len(p) < 2: return float('nan')
+    changed, there = np.abs(p[1:] - p[:-1]).sum(2), (p[1:] + p[:-1]).sum(2)
+    return float((changed/np.maximum(there, 1e-12)).mean())

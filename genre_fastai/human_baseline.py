@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .core import (ItemsError, atomic_path, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
-                               some)
+from .core import (ItemsError, atomic_path, check_count, check_items, genre_matrix, genre_vocab,
+                               is_multilabel, nearest, some)
 from .images import open_image
 from .metrics import format_scores, score_table
 
@@ -30,7 +30,7 @@ class HumanBaseline:
         seed:int=0, # Another seed draws other items
         path=None, # A JSON file that keeps the guesses; one that is there is gone on with. None: nothing is kept
     ):
-        if n < 1: raise ValueError(f'n is {n}; guess one item at least.')
+        check_count(n)
         rows = check_items(items, needs='genres', every=True)
         if rows.split.notna().any(): rows = rows[rows.split == 'test']
         if not len(rows): raise ItemsError("no row has split 'test'. Split first: split_items(items).")

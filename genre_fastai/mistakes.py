@@ -6,22 +6,16 @@
 __all__ = ['top_losses', 'show_top_losses', 'confused_items', 'show_confused', 'suspect_labels']
 
 # %% ../nbs/66_mistakes.ipynb #7ae4a58e
-from numbers import Integral
-
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.meta import delegates
 
-from .core import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, nearest, rng_for, some
+from .core import (ItemsError, check_count, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
+                               rng_for, some)
 from .kernel_ridge import left_out_loss
-from .metrics import check_scores, most_confused, pick_genres
+from .metrics import check_scores, in_order, most_confused, pick_genres
 from .view_data import _draw_item, show_items
 
 # %% ../nbs/66_mistakes.ipynb #c5b78812
-def _in_order(p, vocab):
-    "(n, n_genres) numbers; columns that bear the names of `vocab` are put in its order"
-    if isinstance(p, pd.DataFrame) and set(p) == set(vocab): p = p[vocab]
-    return np.asarray(p)
-
 def _checked(items, p, vocab, multilabel):
     "Vocab (list), multilabel (bool), labels and probabilities (both (n, n_genres)), where all of these fit together"
     check_items(items, needs='genres', every=True)
@@ -30,10 +24,7 @@ def _checked(items, p, vocab, multilabel):
         raise ItemsError(f'genres that vocab does not name: {some(unknown)}.{nearest(unknown[0], vocab)} '
                          'Pass the vocab that p was made with, or leave those items out.')
     multilabel = is_multilabel(items) if multilabel is None else multilabel
-    return vocab, multilabel, *check_scores(genre_matrix(items, vocab), _in_order(p, vocab), multilabel, vocab)
-
-def _check_n(n):
-    if not isinstance(n, Integral) or n < 1: raise ValueError(f'n is {n!r}; ask for a whole number of items, from 1 on.')
+    return vocab, multilabel, *check_scores(genre_matrix(items, vocab), p, multilabel, vocab)
 
 def _names(picks, vocab): return [[vocab[j] for j in np.flatnonzero(row)] for row in picks]
 
@@ -47,7 +38,7 @@ def top_losses(
 )->pd.DataFrame: # `n` of `items` with columns loss (nats), predicted (list), p_true (of its least probable true genre)
     "Rows of the highest log loss first; `ItemsError` or `ValueError` where rows lack genres or `p` does not fit"
     vocab, multilabel, y, p = _checked(items, p, vocab, multilabel)
-    _check_n(n)
+    check_count(n)
     loss = np.array([left_out_loss(y[[i]], p[[i]], multilabel) for i in range(len(y))])
     predicted = _names(pick_genres(p, multilabel, thresholds), vocab)
     table = items.assign(loss=loss, predicted=predicted, p_true=np.where(y, p, 1).min(1))
@@ -75,9 +66,9 @@ def show_top_losses(
     "Pictures, or texts, of `top_losses`: what they are, what was said, and the probability given to that"
     vocab = [str(g) for g in vocab]
     worst = top_losses(items, p, vocab, **kwargs)
-    p_of = {i: dict(zip(vocab, row)) for i, row in zip(items.item_id, _in_order(p, vocab))}
-    show_items(worst, n=len(worst), titles=[_title(i.genres, i.predicted, p_of[i.item_id]) for i in worst.itertuples()],
-               n_columns=n_columns)
+    p_of = pd.DataFrame(in_order(p, vocab), index=items.item_id, columns=vocab)
+    titles = [_title(i.genres, i.predicted, p_of.loc[i.item_id]) for i in worst.itertuples()]
+    show_items(worst, n=len(worst), titles=titles, n_columns=n_columns)
 
 # %% ../nbs/66_mistakes.ipynb #f0d68426
 def confused_items(
@@ -128,7 +119,7 @@ def show_confused(
     "Three rows of pictures, or texts: `true` rightly said, `true` taken for `predicted`, `predicted` rightly said"
     vocab, multilabel, y, p = _checked(items, p, vocab, multilabel)
     pair = _pair(confused_items(items, p, vocab, multilabel, thresholds), vocab, true, predicted)
-    _check_n(n)
+    n = check_count(n)
     if pair is None:
         print(f'No such mistake in {len(items):,} items. What mistakes there are: confused_items(items, p, vocab).')
         return
@@ -157,7 +148,7 @@ def suspect_labels(
     except ImportError as e:
         raise ImportError("suspect_labels needs cleanlab. Install it: pip install 'genre_fastai[labels]'.") from e
     vocab, multilabel, y, p = _checked(items, p, vocab, multilabel)
-    if n is not None: _check_n(n)
+    if n is not None: check_count(n)
     varies = (y != y[0]).any(0)
     if not varies.any():
         raise ItemsError(f'all {len(items)} items carry the same: {some(items.genres.iloc[0])}. '

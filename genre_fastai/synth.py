@@ -467,8 +467,8 @@ def made_items(
         save_items(make_items(**{name: [row[name] for row in rows] for name in rows[0]}), table)
     items = load_items(table)
     items['image'] = items.image.map(lambda p: str(folder/p), na_action='ignore')
-    for column in TRUTH_COLUMNS[4:]:
-        items[column] = items[column].map(lambda v: np.asarray(v).tolist() if isinstance(v, list) else None)
+    for column in TRUTH_COLUMNS:
+        items[column] = items[column].map(lambda v: np.asarray(v).tolist() if isinstance(v, list) else v)
     return items
 
 # %% ../nbs/08_synth.ipynb #5cabe461

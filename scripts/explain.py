@@ -11,7 +11,7 @@ NETWORKS = { # name: arch, weights, side in pixels, epochs, learning rate
     'residual network': ('test_resnet', 'random', 96, 12, 3e-3),
     'MobileNetV2, pretrained': ('mobilenetv2_100', None, 128, 5, 2e-3),
     'fused with texts': ('test_resnet', 'random', 96, 12, 3e-3)}
-TEXTS = ['words', 'words and vectors', 'windows from scratch']
+TEXTS = {'words': 300, 'words and vectors': 300, 'windows from scratch': 2000} # name: synopses a seed
 
 
 def covers(folder, seed, n):
@@ -19,8 +19,8 @@ def covers(folder, seed, n):
 
     Eight genres: a network may know one by elimination, and then nothing on its covers speaks for it; of four that is
     a quarter of all covers."""
-    items = made_items(folder/f'covers{seed}', n=n, seed=seed, n_genres=8, size=(96, 144), clarity=0., label_noise=0., mark=True,
-                       decoy=True, synopsis_sentences=4, telling_sentences=0)
+    items = made_items(folder/f'covers{seed}', n=n, seed=seed, n_genres=8, size=(96, 144), clarity=0., label_noise=0.,
+                       mark=True, decoy=True, synopsis_sentences=4, telling_sentences=0)
     return split_items(items, valid=.1, test=.2, seed=0)
 
 
@@ -43,40 +43,44 @@ def pointing(name, seed, folder, n):
     items = covers(folder, seed, n)
     test = items[items.split == 'test'].reset_index(drop=True)
     dls = loaders(name, items, size, folder)
-    def learner(): return genre_learner(dls, arch, weights=(weights, 'random') if 'fused' in name else weights, seed=seed)
-    untrained = pointing_game(grad_cam(learner(), test), test)['hits']
+    if 'fused' in name: weights = (weights, 'random')
+    def learner(): return genre_learner(dls, arch, weights=weights, seed=seed)
+    def hits(learn, **kwargs): return pointing_game(grad_cam(learn, test, **kwargs), test)['hits']
+    untrained = hits(learner())
     learn = trained(learner(), epochs, rate)
     cams, row = grad_cam(learn, test), dict(network=name, seed=seed, n=len(test))
     found = pointing_game(cams, test)
-    by_genre = {g: pointing_game(cams[rows], test.iloc[rows])['hits'] for g, rows in test.groupby(test.genres.str[0]).indices.items()}
+    of_genre = test.groupby(test.genres.str[0]).indices
+    by_genre = {g: pointing_game(cams[rows], test.iloc[rows])['hits'] for g, rows in of_genre.items()}
     return row | {'accuracy': accuracy(predict_items(learn, test), test, learn.dls.vocab), 'hits': found['hits'],
                   'fewest hits': f'{min(by_genre.values()):.3f} ({min(by_genre, key=by_genre.get)})',
                   'on the decoy': pointing_game(cams, test, 'decoy_box')['hits'], 'untrained': untrained,
-                  "paper's Grad-CAM, last maps": pointing_game(grad_cam(learn, test, layer='last', places=False), test)['hits'],
+                  "paper's Grad-CAM, last maps": hits(learn, layer='last', places=False),
                   'random point': found['random']}
 
 
 def synopses(folder, seed, n):
-    "One sentence of forty tells the genre"
-    items = made_items(folder/f'texts{seed}', n=n, seed=seed, n_genres=4, images=False, clarity=1., label_noise=0., synopsis_sentences=40,
-                       telling_sentences=1)
-    return split_items(items, valid=.1, test=.2, seed=0)
+    "One sentence of forty tells the genre; sixty synopses are tested"
+    items = made_items(folder/f'texts{seed}-{n}', n=n, seed=seed, n_genres=4, images=False, clarity=1., label_noise=0.,
+                       synopsis_sentences=40, telling_sentences=1)
+    return split_items(items, valid=.1, test=60/n, seed=0)
 
 
 def sentences(name, seed, folder, n):
-    items = synopses(folder, seed, n)
+    items = synopses(folder, seed, n or TEXTS[name])
     test = items[items.split == 'test'].reset_index(drop=True)
     if name == 'windows from scratch':
         encoder = tiny_text_encoder(folder/f'reader{seed}', items.text)
         dls = synopsis_block(items, encoder, max_length=64, stride=8).dataloaders(items, bs=16)
-        model = trained(genre_learner(dls, weights='random', pooling='attention', seed=seed), 8, 3e-3)
+        model = trained(genre_learner(dls, weights='random', pooling='attention', seed=seed), 20, 3e-3)
         p, vocab = predict_items(model, test), model.dls.vocab
     else:
         model = GenreClassifier(text_encoder='words' if name == 'words' else None).fit(items)
         p, vocab = model.predict_proba(test), model.classes_
     found = [text_weights(model, test[i:i+1]).weight.to_numpy() for i in range(len(test))]
     right = [weights.argmax() in told for weights, told in zip(found, test.told_at)]
-    return dict(model=name, seed=seed, n=len(test), accuracy=accuracy(p, test, vocab), decisive=np.mean(right), random=1/len(found[0]))
+    return dict(model=name, seed=seed, n=len(test), accuracy=accuracy(p, test, vocab), decisive=np.mean(right),
+                random=1/len(found[0]))
 
 
 def print_row(row):
@@ -88,12 +92,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument('--texts', nargs='*', default=TEXTS, choices=TEXTS)
-    parser.add_argument('--n', type=int, default=900, help='covers, and a third as many synopses, a seed; a fifth of them are tested')
+    parser.add_argument('--texts', nargs='*', default=list(TEXTS), choices=list(TEXTS))
+    parser.add_argument('--n', type=int, default=900, help='covers a seed; a fifth of them are tested')
+    parser.add_argument('--n-texts', type=int, help='synopses a seed instead of those of each model')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     with tempfile.TemporaryDirectory() as folder, empty_cache():
-        for what, names, n in ((pointing, args.networks, args.n), (sentences, args.texts, args.n//3)):
+        for what, names, n in ((pointing, args.networks, args.n), (sentences, args.texts, args.n_texts)):
             rows = []
             for name in names:
                 try: rows += [print_row(what(name, seed, Path(folder), n)) for seed in args.seeds]

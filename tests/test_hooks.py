@@ -1,5 +1,6 @@
 "The collapse alarm: it rings for a collapse in the first epoch, and for nothing else; training never notices it"
 import copy, math, pickle, warnings
+from types import SimpleNamespace
 
 import matplotlib, matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import (SGD, BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, DataLoaders, Learner, MixUp,
@@ -8,7 +9,7 @@ from torch import nn
 
 from genre_fastai.blocks import cover_block
 from genre_fastai.hooks import (CollapseAlarm, CollapseWarning, Diagnostics, LayerWatch, plot_dynamics, plot_histograms,
-                                plot_layers, plot_predicted_shares)
+                                plot_layers, plot_predicted_shares, restlessness)
 from genre_fastai.learner import EpochSeed, genre_learner
 from genre_fastai.prepare_data import split_items
 from genre_fastai import recipe  # gives the alarm its causes
@@ -349,3 +350,17 @@ def test_diagnostics_are_kept(made, tmp_path):
     with pytest.raises(ValueError, match='watched no training yet'): plot_layers(Diagnostics())
     with pytest.raises(ValueError, match="no layer 'x' was watched"): plot_histograms(d, ['x'])
     with pytest.raises(ValueError, match='which learner'): Diagnostics().__enter__()
+
+
+def test_restlessness_is_a_share():
+    "0 where nothing moves, 1 where everything turns over, however many genres an item has"
+    one, two = np.eye(4)[[0, 1]], np.array([[.9, .8, 0, 0], [0, 0, .7, .9]])
+    for p in (one, two):
+        turning = SimpleNamespace(followed=np.stack([p, p[::-1], p, p[::-1]]))
+        still = SimpleNamespace(followed=np.stack([p[::-1], p, p, p]))         # what happens at first does not count
+        assert restlessness(turning) == pytest.approx(1) and restlessness(still) == 0
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), (2, 6))
+    halved = np.abs(p[1] - p[0]).sum(1).mean()/2                              # total variation
+    assert restlessness(SimpleNamespace(followed=np.concatenate([p, p]))) == pytest.approx(halved)
+    assert np.isnan(restlessness(SimpleNamespace(followed=p[:1])))

@@ -33,7 +33,7 @@ def test_guesses_are_kept_and_scored(items, tmp_path):
     path.write_text('{')
     with pytest.raises(ValueError, match='holds no guesses'): HumanBaseline(items, n=6, path=path)
     with pytest.raises(ItemsError, match="no row has split 'test'"): HumanBaseline(items[items.split != 'test'])
-    with pytest.raises(ValueError, match='n is 0; guess one'): HumanBaseline(items, n=0)
+    with pytest.raises(ValueError, match='n is 0; give a whole number'): HumanBaseline(items, n=0)
     with pytest.raises(ValueError, match='a ndarray is no function from items'): again.scores(np.eye(4))
 
 

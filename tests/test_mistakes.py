@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_said_in_one_line(function):
         assert '\n' not in str(caught.value)
     with pytest.raises(ValueError, match='not exactly one genre in 2 of 4 rows'): function(several, p_one, vocab, multilabel=False)
     if function is not confused_items:
-        with pytest.raises(ValueError, match='n is 0; ask for a whole number of items'): function(one, p_one, vocab, n=0)
+        with pytest.raises(ValueError, match='n is 0; give a whole number'): function(one, p_one, vocab, n=0)
 
 
 def test_pairs_that_occur():
