@@ -483,3 +483,16 @@ def test_five_thousand_items_and_thirty_genres_take_seconds():
     start = time.perf_counter()
     score_table(y, {'m': p}, True)
     assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize('make, multilabel', [(single, False), (multi, True)])
+def test_columns_that_bear_names_are_taken_by_name(make, multilabel):
+    y, p = make(60, 4)
+    vocab = ['Crime', 'Drama', 'Horror', 'War']
+    turned = pd.DataFrame(p, columns=vocab)[['War', 'Crime', 'Horror', 'Drama']]
+    for table in (genre_report, confusion, most_confused):
+        pd.testing.assert_frame_equal(table(y, turned, vocab, multilabel), table(y, p, vocab, multilabel))
+        pd.testing.assert_frame_equal(table(y, pd.DataFrame(p), vocab, multilabel), table(y, p, vocab, multilabel))
+        with pytest.raises(ValueError, match="the columns of p are 'War', 'Crime', 'Terror', 'Drama', and vocab is"):
+            table(y, turned.rename(columns={'Horror': 'Terror'}), vocab, multilabel)
+    assert not confusion(y, turned.to_numpy(), vocab, multilabel).equals(confusion(y, p, vocab, multilabel))
