@@ -21,10 +21,10 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.validation import has_fit_parameter
 
-from .core import (ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, item_groups, nearest,
+from .items import (ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel, item_groups, nearest,
                                progress, some)
-from .embed import embed_items, make_encoder
-from .metrics import format_scores, score_table, tune_thresholds
+from .encoders.image import embed_items, make_encoder
+from .evaluate.metrics import format_scores, score_table, tune_thresholds
 
 # %% ../nbs/30_baseline_knn.ipynb #06c9bbed
 class RandomScores(ClassifierMixin, BaseEstimator):

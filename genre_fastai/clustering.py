@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from .core import ItemsError, genre_matrix, genre_vocab
+from .items import ItemsError, genre_matrix, genre_vocab
 
 # %% ../nbs/40_clustering.ipynb #3627f09b
 def reduced(

@@ -18,21 +18,21 @@ from fastai.vision.all import (Callback, CancelTrainException, CancelValidExcept
                                MixUp, patch)
 from torch.nn.utils.rnn import pad_sequence
 
-from .bodies import fast_dtype
-from .bundle import (MADE_DATA, NetworkEncoder, Part, ProbabilitiesAsTheyAre, TextNetwork, model_card,
+from .encoders.bodies import fast_dtype
+from .predict.bundle import (MADE_DATA, NetworkEncoder, Part, ProbabilitiesAsTheyAre, TextNetwork, model_card,
                                  row_fingerprints, save_bundle)
-from .checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
-from .core import check_items, genre_matrix, nearest, stable_hash, start_run
-from .embed import BodyEncoder, embed_items
-from .embed_texts import SentenceEncoder, embed_windows
-from .hooks import CollapseAlarm, Diagnostics
-from .learner import (EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column,
+from .train.checkpoints import KeepRecord, RunError, RunRecord, locked, restore_optimiser, save_checkpoint, training_state
+from .items import check_items, genre_matrix, nearest, stable_hash, start_run
+from .encoders.image import BodyEncoder, embed_items
+from .encoders.text import SentenceEncoder, embed_windows
+from .diagnose.activations import CollapseAlarm, Diagnostics
+from .learn.learner import (EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column,
                                   predict_items)
-from .metrics import tune_thresholds
-from .models import FusedNet, GenreModel, GenreNet, TextNet
-from . import recipe  # gives the alarm its causes
-from .report import Page
-from .text_blocks import present_in, text_reader
+from .evaluate.metrics import tune_thresholds
+from .learn.models import FusedNet, GenreModel, GenreNet, TextNet
+from .diagnose import recipe  # gives the alarm its causes
+from .evaluate.report import Page
+from .learn.text_blocks import present_in, text_reader
 
 # %% ../nbs/50_fine_tune.ipynb #fafb9272
 def _last_fit(learn):

@@ -14,12 +14,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.meta import delegates
 
-from .core import (SPLITS, ItemsError, Report, atomic_path, check_items, genre_counts, genre_vocab,
+from .items import (SPLITS, ItemsError, Report, atomic_path, check_items, genre_counts, genre_vocab,
                                is_multilabel, nearest, some, stable_hash)
-from .sources import is_genre
-from .images import scan_images
-from .texts import MAX_CHARS, clean_texts, looks_like_id, suggest_merges
-from .dedupe import duplicate_groups, find_duplicates
+from .data.readers import is_genre
+from .data.images import scan_images
+from .data.texts import MAX_CHARS, clean_texts, looks_like_id, suggest_merges
+from .data.duplicates import duplicate_groups, find_duplicates
 
 # %% ../nbs/20_prepare_data.ipynb #2505faab
 def _drop(items, bad, reason, report, detail=None):

@@ -14,12 +14,12 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from . import __version__
-from .core import (ItemsError, cache_folder, check_items, genre_counts, genre_matrix, is_multilabel,
+from .items import (ItemsError, cache_folder, check_items, genre_counts, genre_matrix, is_multilabel,
                                nearest, rng_for, stable_hash)
-from .images import ImageError, open_image, scan_images
-from .texts import clean_texts, describe_lengths, looks_like_id, text_leakage, text_lengths
-from .sources import read_folder, read_table
-from .synth import MadeWorld, made_items
+from .data.images import ImageError, open_image, scan_images
+from .data.texts import clean_texts, describe_lengths, looks_like_id, text_leakage, text_lengths
+from .data.readers import read_folder, read_table
+from .datasets.synthetic import MadeWorld, made_items
 
 # %% ../nbs/10_view_data.ipynb #5e2c8a5b
 def read_items(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from genre_fastai.all import *
-from genre_fastai.estimator import MAX_FIT_ROWS
+from genre_fastai.predict.classifier import MAX_FIT_ROWS
 
 
 def fit_and_test(items, seed):

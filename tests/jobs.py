@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np, torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from genre_fastai.blocks import cover_block
-from genre_fastai.checkpoints import RunError
-from genre_fastai.compare import _fingerprint, compare
-from genre_fastai.core import genre_vocab, load_items, rng_for
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.train.checkpoints import RunError
+from genre_fastai.predict.compare import _fingerprint, compare
+from genre_fastai.items import genre_vocab, load_items, rng_for
 from genre_fastai.fine_tune import fine_tune_stages  # noqa: F401, puts the method on Learner
-from genre_fastai.learner import genre_learner
+from genre_fastai.learn.learner import genre_learner
 
 
 def small_learner(items, arch='test_resnet', seed=1, size=64, **kwargs):

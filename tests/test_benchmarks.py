@@ -4,10 +4,10 @@ import json
 import pandas as pd, pytest
 from PIL import Image
 
-from genre_fastai.benchmarks import (BENCHMARKS, MM_IMDB_GENRES, _Place, beside_published, published_scores,
+from genre_fastai.datasets.published import (BENCHMARKS, MM_IMDB_GENRES, _Place, beside_published, published_scores,
                                      read_benchmark)
-from genre_fastai.core import ItemsError, SPLITS, check_items, load_items, save_items
-from genre_fastai.metrics import Interval, score_table
+from genre_fastai.items import ItemsError, SPLITS, check_items, load_items, save_items
+from genre_fastai.evaluate.metrics import Interval, score_table
 from genre_fastai.prepare_data import clean_items, split_items
 
 

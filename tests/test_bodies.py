@@ -2,8 +2,8 @@
 import pytest, timm, torch
 from safetensors.torch import save_file
 
-from genre_fastai import bodies
-from genre_fastai.bodies import (BODIES, WeightsError, body_config, body_network, default_body, describe_bodies, load_body,
+from genre_fastai.encoders import bodies
+from genre_fastai.encoders.bodies import (BODIES, WeightsError, body_config, body_network, default_body, describe_bodies, load_body,
                                  resolve_weights)
 
 families = ['test_resnet', 'test_efficientnet', 'test_convnext', 'test_byobnet', 'test_mambaout', 'test_nfnet', # convolutions

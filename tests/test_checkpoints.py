@@ -4,7 +4,7 @@ import subprocess, sys
 import pytest, torch
 from fastai.vision.all import Adam, SGD
 
-from genre_fastai.checkpoints import RunError, RunRecord, load_checkpoint, locked, optimiser_state, restore_optimiser, save_checkpoint
+from genre_fastai.train.checkpoints import RunError, RunRecord, load_checkpoint, locked, optimiser_state, restore_optimiser, save_checkpoint
 
 
 @pytest.mark.parametrize('make', [Adam, SGD])
@@ -42,7 +42,7 @@ def test_a_foreign_file_is_refused(tmp_path, content):
 
 def test_a_disk_that_refuses_leaves_the_old_file(tmp_path):
     path = save_checkpoint(tmp_path/'x.safetensors', {'a': torch.zeros(3)}, {'epoch': 1})
-    code = ('import resource, sys, torch; from genre_fastai.checkpoints import save_checkpoint\n'
+    code = ('import resource, sys, torch; from genre_fastai.train.checkpoints import save_checkpoint\n'
             'resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n'
             'save_checkpoint(sys.argv[1], {"a": torch.zeros(100_000)}, {"epoch": 2})')
     done = subprocess.run([sys.executable, '-c', code, path], capture_output=True, text=True)
@@ -51,7 +51,7 @@ def test_a_disk_that_refuses_leaves_the_old_file(tmp_path):
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
-    code = ('import os, signal, sys; from genre_fastai.checkpoints import locked\n'
+    code = ('import os, signal, sys; from genre_fastai.train.checkpoints import locked\n'
             'with locked(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)')
     assert subprocess.run([sys.executable, '-c', code, tmp_path/'run']).returncode == -9
     with locked(tmp_path/'run'): pass

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 
 from genre_fastai.clustering import (cluster_scores, describe_overlap, genre_overlap, plot_genre_map, plot_genre_tree, plot_overlap,
                                      reduced)
-from genre_fastai.core import ItemsError, make_items
+from genre_fastai.items import ItemsError, make_items
 
 
 def planted(n=60, seed=0):

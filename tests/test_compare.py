@@ -13,16 +13,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 import jobs
-from genre_fastai.blocks import cover_block
-from genre_fastai.checkpoints import RunError, load_checkpoint, locked, save_checkpoint
-from genre_fastai.compare import (BaselineModel, LearnerModel, _fingerprint, compare, count_parameters, format_comparison,
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.train.checkpoints import RunError, load_checkpoint, locked, save_checkpoint
+from genre_fastai.predict.compare import (BaselineModel, LearnerModel, _fingerprint, compare, count_parameters, format_comparison,
                                   measure_model, peak_memory, plot_compare)
-from genre_fastai.core import ItemsError, cache_folder, genre_vocab, make_items, save_items, start_run
-from genre_fastai.embed import ColourEncoder
-from genre_fastai.estimator import GenreClassifier
-from genre_fastai.metrics import genre_scores
+from genre_fastai.items import ItemsError, cache_folder, genre_vocab, make_items, save_items, start_run
+from genre_fastai.encoders.image import ColourEncoder
+from genre_fastai.predict.classifier import GenreClassifier
+from genre_fastai.evaluate.metrics import genre_scores
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 MEASURED = ['fit_s', 'train_per_s', 'test_per_s', 'latency_ms', 'memory_mb', 'idle_mb']
 
@@ -93,7 +93,7 @@ def ran(monkeypatch):
         if getattr(model, 'error', None): return f'KeyError: {model.error}'
         probabilities, facts = measure_model(model, items, seed)
         save_checkpoint(path, {k: torch.tensor(p) for k, p in probabilities.items()}, facts)
-    monkeypatch.setattr('genre_fastai.compare._run_pair', run)
+    monkeypatch.setattr('genre_fastai.predict.compare._run_pair', run)
     return pairs
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pytest
 from hypothesis import given, strategies as st
 
-from genre_fastai.core import (CacheError, DiskCache, ItemsError, Report, atomic_path, check_items, genre_counts, genre_matrix, genre_vocab,
+from genre_fastai.items import (CacheError, DiskCache, ItemsError, Report, atomic_path, check_items, genre_counts, genre_matrix, genre_vocab,
                                load_items, load_report, make_items, rng_for, save_items, start_run)
 
 names = st.text(st.characters(exclude_categories=['Cs', 'Cc']), min_size=1, max_size=8).filter(lambda s: s.strip())
@@ -79,7 +79,7 @@ def test_many_threads_and_processes_open_one_cache_at_once(tmp_path):
 
 
 def test_a_kill_loses_nothing_that_was_put(tmp_path):
-    code = ('import sys; from genre_fastai.core import DiskCache; c = DiskCache(sys.argv[1])\n'
+    code = ('import sys; from genre_fastai.items import DiskCache; c = DiskCache(sys.argv[1])\n'
             'for i in range(100000): c.put_many({str(i): b"x"*1000}); print(i, flush=True)')
     process = subprocess.Popen([sys.executable, '-c', code, tmp_path/'c.sqlite'], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:

@@ -6,11 +6,11 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
-from genre_fastai.core import ItemsError, make_items, rng_for
-from genre_fastai.dedupe import duplicate_groups, find_duplicates, near_hashes, show_duplicates, text_key
-from genre_fastai.images import open_image, scan_images
-from genre_fastai.sources import read_folder
-from genre_fastai.synth import made_items
+from genre_fastai.items import ItemsError, make_items, rng_for
+from genre_fastai.data.duplicates import duplicate_groups, find_duplicates, near_hashes, show_duplicates, text_key
+from genre_fastai.data.images import open_image, scan_images
+from genre_fastai.data.readers import read_folder
+from genre_fastai.datasets.synthetic import made_items
 
 
 @pytest.fixture(autouse=True)

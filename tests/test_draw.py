@@ -2,8 +2,8 @@
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
-from genre_fastai.core import rng_for
-from genre_fastai.draw import TRAITS, _layout, _motif, _texture, draw_cover
+from genre_fastai.items import rng_for
+from genre_fastai.datasets.covers import TRAITS, _layout, _motif, _texture, draw_cover
 
 USUAL = {name: levels[0] for name, levels in TRAITS.items()}
 

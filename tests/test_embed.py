@@ -6,11 +6,11 @@ except ImportError: resource = None  # Windows
 import numpy as np, pytest, torch
 from PIL import Image
 
-from genre_fastai.core import CacheError, DiskCache, ItemsError
-from genre_fastai.embed import BodyEncoder, ColourEncoder, colour_descriptors, embed_items, make_encoder
-from genre_fastai.bodies import load_body
-from genre_fastai.images import scan_images
-from genre_fastai.synth import made_items
+from genre_fastai.items import CacheError, DiskCache, ItemsError
+from genre_fastai.encoders.image import BodyEncoder, ColourEncoder, colour_descriptors, embed_items, make_encoder
+from genre_fastai.encoders.bodies import load_body
+from genre_fastai.data.images import scan_images
+from genre_fastai.datasets.synthetic import made_items
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -80,7 +80,7 @@ def processes():
     "Processes that begin with the imports done"
     if resource is None: pytest.skip('needs SIGKILL and limits on files')
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['genre_fastai.embed', 'genre_fastai.synth'])
+    context.set_forkserver_preload(['genre_fastai.encoders.image', 'genre_fastai.datasets.synthetic'])
     return context
 
 
@@ -184,7 +184,7 @@ def test_a_body_that_was_trained_is_another_encoder(items):
 
 def test_small_pictures_do_not_depend_on_what_was_in_memory():
     "Dirty memory on purpose: bfloat16 convolutions one column wide would show it"
-    code = ("import numpy as np; from genre_fastai.bodies import load_body; from genre_fastai.embed import BodyEncoder;"
+    code = ("import numpy as np; from genre_fastai.encoders.bodies import load_body; from genre_fastai.encoders.image import BodyEncoder;"
             "body = load_body('test_resnet', 'random'); x = np.random.default_rng(0).integers(0, 256, (32, 3, 48, 32), np.uint8);"
             "a, b = (BodyEncoder(body, 'all', (32, 48), fast=f).encode(x) for f in (True, False)); assert np.allclose(a, b)")
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=os.environ | {'MALLOC_PERTURB_': '128'}, capture_output=True, text=True)

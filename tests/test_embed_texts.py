@@ -5,11 +5,11 @@ import numpy as np, pandas as pd, pytest, torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from genre_fastai import embed_texts as room
-from genre_fastai.bodies import WeightsError
-from genre_fastai.core import DiskCache, ItemsError, make_items
-from genre_fastai.embed_texts import SentenceEncoder, embed_texts, embed_windows
-from genre_fastai.text_bodies import PACKAGE
+from genre_fastai.encoders import text as room
+from genre_fastai.encoders.bodies import WeightsError
+from genre_fastai.items import DiskCache, ItemsError, make_items
+from genre_fastai.encoders.text import SentenceEncoder, embed_texts, embed_windows
+from genre_fastai.encoders.text_bodies import PACKAGE
 
 transformers = pytest.importorskip('transformers', reason="needs transformers: pip install 'genre_fastai[offline]'")
 WORDS = 'the spy loves a queen and bakes cake for nobody'.split()

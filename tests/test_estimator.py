@@ -7,14 +7,14 @@ from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 
-from genre_fastai.bodies import WeightsError, load_body
-from genre_fastai.bundle import BundleError, load_bundle, predict_batch
-from genre_fastai.core import ItemsError, genre_matrix
-from genre_fastai.embed import BodyEncoder, make_encoder
-from genre_fastai.estimator import PRESETS, GenreClassifier, preset_encoders
-from genre_fastai.kernel_ridge import KernelRidgeClassifier
+from genre_fastai.encoders.bodies import WeightsError, load_body
+from genre_fastai.predict.bundle import BundleError, load_bundle, predict_batch
+from genre_fastai.items import ItemsError, genre_matrix
+from genre_fastai.encoders.image import BodyEncoder, make_encoder
+from genre_fastai.predict.classifier import PRESETS, GenreClassifier, preset_encoders
+from genre_fastai.classical.ridge import KernelRidgeClassifier
 from genre_fastai.prepare_data import clean_items, split_items
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 
 def world(folder, **kwargs):
@@ -101,11 +101,11 @@ def test_columns_in_the_middle():
 def test_the_last_layer_of_several_sizes_is_saved_and_read(single, tmp_path, monkeypatch):
     body = load_body('test_resnet', 'random')
     three = [BodyEncoder(body, 'all', size) for size in (32, 64, 96)]
-    monkeypatch.setattr('genre_fastai.estimator.preset_encoders', lambda preset: three)
+    monkeypatch.setattr('genre_fastai.predict.classifier.preset_encoders', lambda preset: three)
     def two_sizes(preset, encoders, vectors, choose):
         d = vectors[0].shape[1]
         return KernelRidgeClassifier(views=[[(0, body.n_out), (d, d + body.n_out)]])
-    monkeypatch.setattr('genre_fastai.estimator.picture_ridge', two_sizes)
+    monkeypatch.setattr('genre_fastai.predict.classifier.picture_ridge', two_sizes)
     clf, test = GenreClassifier('medium').fit(single), single[single.split == 'test']
     again = GenreClassifier.load(clf.save(tmp_path/'model'))
     assert [e.size for e in again.parts_[0].encoders] == [32, 64] and again.choices() == clf.choices()
@@ -120,7 +120,7 @@ def test_a_preset_looks_only_at_the_sizes_that_it_chose(single, monkeypatch):
         def prepare(self, image): return np.random.default_rng(np.asarray(image).sum()).normal(size=40).astype('float32')
         def encode(self, batch): return batch
     encoders = [make_encoder('colours'), Sized('noise1'), Sized('noise2')]
-    monkeypatch.setattr('genre_fastai.estimator.preset_encoders', lambda preset: encoders)
+    monkeypatch.setattr('genre_fastai.predict.classifier.preset_encoders', lambda preset: encoders)
     clf = GenreClassifier('medium').fit(single)
     assert [e.name for e in clf.parts_[0].encoders] == ['colours1'] and clf.choices()['pictures']['encoders'] == 1
     asked = GenreClassifier('medium', encoder=encoders).fit(single)
@@ -165,7 +165,7 @@ def test_save_load_in_a_process_without_fastai(single, fitted, tmp_path):
     for name, clf in (('colours', fitted), ('body', body)):
         folder = clf.save(tmp_path/name)
         test = single[single.split == 'test']
-        code = ('import sys, json; from genre_fastai.bundle import load_bundle, predict_batch;'
+        code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle, predict_batch;'
                 'p = predict_batch(load_bundle(sys.argv[1]), json.loads(sys.argv[2])); assert "fastai.learner" not in sys.modules;'
                 'print(json.dumps(p.tolist()))')
         done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, json.dumps(list(test.image))], capture_output=True, text=True)

@@ -3,16 +3,16 @@ import json, subprocess, sys
 
 import numpy as np, pandas as pd, pytest
 
-from genre_fastai.bundle import BundleError, load_bundle, predict_batch
-from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, make_items
-from genre_fastai.embed_texts import SentenceEncoder
-from genre_fastai.estimator import GenreClassifier
-from genre_fastai.images import ImageError
-from genre_fastai.metadata import made_metadata
-from genre_fastai.metrics import genre_scores
+from genre_fastai.predict.bundle import BundleError, load_bundle, predict_batch
+from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
+from genre_fastai.encoders.text import SentenceEncoder
+from genre_fastai.predict.classifier import GenreClassifier
+from genre_fastai.data.images import ImageError
+from genre_fastai.classical.metadata import made_metadata
+from genre_fastai.evaluate.metrics import genre_scores
 from genre_fastai.prepare_data import clean_items, split_items
-from genre_fastai.synth import made_items
-from genre_fastai.text_bodies import tiny_text_encoder
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.encoders.text_bodies import tiny_text_encoder
 
 WORDS = dict(encoder='colours', text_encoder='words')
 
@@ -120,7 +120,7 @@ def test_save_load_in_a_process_without_fastai(both, fitted, tmp_path):
     rows = test_rows(both).head(8)
     for name, clf in (('words', fitted), ('sentences', sentences)):
         folder = clf.save(tmp_path/name)
-        code = ('import sys, json; from genre_fastai.bundle import load_bundle, predict_batch; images, texts = json.loads(sys.argv[2]);'
+        code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle, predict_batch; images, texts = json.loads(sys.argv[2]);'
                 'p = predict_batch(load_bundle(sys.argv[1]), images, texts); assert "fastai.learner" not in sys.modules;'
                 'print(json.dumps(p.tolist()))')
         given = json.dumps([list(rows.image), list(rows.text)])
@@ -136,8 +136,8 @@ def test_save_load_in_a_process_without_fastai(both, fitted, tmp_path):
 
 def test_a_text_network_is_saved_and_read(texts, tmp_path):
     from genre_fastai.fine_tune import save_learner
-    from genre_fastai.learner import genre_learner, predict_items
-    from genre_fastai.text_blocks import synopsis_block
+    from genre_fastai.learn.learner import genre_learner, predict_items
+    from genre_fastai.learn.text_blocks import synopsis_block
     tiny = tiny_text_encoder(tmp_path/'tiny', texts.text)
     dls = synopsis_block(texts, tiny, max_length=24, stride=6, max_windows=3).dataloaders(texts, bs=16)
     learn = genre_learner(dls, pooling='attention', weights='random')
@@ -226,8 +226,8 @@ def test_odd_texts_get_an_answer(texts):
 
 
 def test_a_missing_encoder_says_how_to_go_on(texts, monkeypatch):
-    from genre_fastai import text_bodies
-    from genre_fastai.bodies import WeightsError
+    from genre_fastai.encoders import text_bodies
+    from genre_fastai.encoders.bodies import WeightsError
     monkeypatch.setattr(text_bodies.importlib.util, 'find_spec', lambda name: None)
     monkeypatch.setattr(text_bodies.constants, 'HF_HUB_OFFLINE', True)
     monkeypatch.setattr(text_bodies, '_hub_folder', lambda name: (None, 'not in the local cache'))
@@ -279,7 +279,7 @@ def test_metadata_is_read_saved_and_named(both, tmp_path):
 
 
 def test_what_is_taken_away_at_prediction(both):
-    from genre_fastai.metadata import made_metadata
+    from genre_fastai.classical.metadata import made_metadata
     films = made_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols=['director', 'cast']).fit(films)
     rows = test_rows(films)
@@ -315,7 +315,7 @@ def test_the_kind_of_task_is_not_read_off_the_test_rows(texts):
 
 
 def test_what_few_rows_have_does_no_harm(both):
-    from genre_fastai.metadata import made_metadata
+    from genre_fastai.classical.metadata import made_metadata
     films = made_metadata(both)
     seen = films.index[films.split.isin(['train', 'valid'])]
     films.loc[seen[8:], ['director', 'cast', 'runtime', 'released']] = None
@@ -325,7 +325,7 @@ def test_what_few_rows_have_does_no_harm(both):
 
 
 def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp_path):
-    from genre_fastai.metadata import made_metadata
+    from genre_fastai.classical.metadata import made_metadata
     films = made_metadata(both).assign(url=[f'page {k}' for k in range(len(both))])
     with pytest.warns(UserWarning, match="metadata left aside: 'url': "): clf = GenreClassifier(**WORDS, meta_cols=['director', 'url']).fit(films)
     assert clf.meta_ == ['director']
@@ -350,7 +350,7 @@ def test_left_out_predictions_go_by_id(both, fitted):
 
 
 def test_no_child_is_likelier_than_its_parent(several, tmp_path):
-    from genre_fastai.hierarchy import add_parents
+    from genre_fastai.data.genres import add_parents
     first = sorted({g for gs in several.genres for g in gs})[0]
     nested = several.assign(genres=[[f'Fiction > {g}' if g != first else g for g in gs] for gs in several.genres])
     nested = add_parents(nested)
@@ -391,9 +391,9 @@ def test_the_limit_is_of_rows_to_fit(tmp_path, monkeypatch):
     items, _ = clean_items(made_items(tmp_path/'w', n=120, n_genres=3, seed=5), needs='text')
     items = split_items(items, valid=.5, test=.2, seed=0)
     n = int(items.split.eq('train').sum())
-    monkeypatch.setattr('genre_fastai.estimator.MAX_FIT_ROWS', n)
+    monkeypatch.setattr('genre_fastai.predict.classifier.MAX_FIT_ROWS', n)
     assert n < items.split.eq('valid').sum() and GenreClassifier(reads='text', text_encoder='words').fit(items)
-    monkeypatch.setattr('genre_fastai.estimator.MAX_FIT_ROWS', n - 1)
+    monkeypatch.setattr('genre_fastai.predict.classifier.MAX_FIT_ROWS', n - 1)
     with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'): GenreClassifier(reads='text', text_encoder='words').fit(items)
 
 

@@ -5,19 +5,19 @@ import numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import Callback, Learner
 from safetensors.torch import save_file
 
-from genre_fastai.blocks import poster_block
-from genre_fastai.bodies import load_body
-from genre_fastai.bundle import load_bundle, predict_batch
-from genre_fastai.core import ItemsError, genre_matrix, genre_vocab, is_multilabel, make_items
+from genre_fastai.learn.blocks import poster_block
+from genre_fastai.encoders.bodies import load_body
+from genre_fastai.predict.bundle import load_bundle, predict_batch
+from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, is_multilabel, make_items
 from genre_fastai.experiments import EXPERIMENTS, experiment_items, run_experiment
 from genre_fastai.fine_tune import OPTIMISERS, Stage, learner_probabilities, nadam, plan_stages, save_learner
-from genre_fastai.learner import genre_learner
-from genre_fastai.metadata import made_metadata
-from genre_fastai.metrics import format_scores, genre_scores
-from genre_fastai.models import HEADS, genre_net, lower_top_head
+from genre_fastai.learn.learner import genre_learner
+from genre_fastai.classical.metadata import made_metadata
+from genre_fastai.evaluate.metrics import format_scores, genre_scores
+from genre_fastai.learn.models import HEADS, genre_net, lower_top_head
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
-from genre_fastai.text_baselines import fit_text_baselines
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.classical.text_baselines import fit_text_baselines
 
 tiny = dict(size=64, epochs=1, bs=16)
 body = dict(arch='test_efficientnet', weights='random')

@@ -4,18 +4,18 @@ from fastai.vision.all import Learner, accuracy, vision_learner
 from hypothesis import given, strategies as st
 from torch import nn
 
-from genre_fastai.blocks import cover_block
-from genre_fastai.core import ItemsError
-from genre_fastai.estimator import GenreClassifier
-from genre_fastai.explain import (UNITS, _MapWatch, grad_cam, highlight, ideal_pictures, nearest_items, pointing_game,
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.items import ItemsError
+from genre_fastai.predict.classifier import GenreClassifier
+from genre_fastai.explain.cam import (UNITS, _MapWatch, grad_cam, highlight, ideal_pictures, nearest_items, pointing_game,
                                   show_cams, show_filters, split_sentences, text_weights, window_weights)
-from genre_fastai.learner import genre_learner, predict_items
-from genre_fastai.models import POOLINGS
+from genre_fastai.learn.learner import genre_learner, predict_items
+from genre_fastai.learn.models import POOLINGS
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
-from genre_fastai.text_blocks import fused_block, synopsis_block
-from genre_fastai.text_bodies import tiny_text_encoder
-from genre_fastai.text_ridge import TextRidge
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.learn.text_blocks import fused_block, synopsis_block
+from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.classical.text_ridge import TextRidge
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):

@@ -7,16 +7,16 @@ from fastai.vision.all import SGD, Callback, resnet18, vision_learner
 from safetensors.torch import save_file
 
 import jobs
-from genre_fastai.blocks import cover_block
-from genre_fastai.bundle import load_bundle, predict_batch
-from genre_fastai.bodies import load_body
-from genre_fastai.checkpoints import RunError, RunRecord, load_checkpoint, locked
-from genre_fastai.core import ItemsError, save_items
-from genre_fastai.estimator import GenreClassifier
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.predict.bundle import load_bundle, predict_batch
+from genre_fastai.encoders.bodies import load_body
+from genre_fastai.train.checkpoints import RunError, RunRecord, load_checkpoint, locked
+from genre_fastai.items import ItemsError, save_items
+from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.fine_tune import describe_plan, describe_training, dry_run, plan_stages, plot_curves, save_learner
-from genre_fastai.learner import ProgressiveSize, genre_learner, predict_items
+from genre_fastai.learn.learner import ProgressiveSize, genre_learner, predict_items
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 
 @pytest.fixture(scope='module')
@@ -326,7 +326,7 @@ def test_a_network_in_a_bundle_predicts_as_in_the_learner(items, several, arch, 
 def test_a_network_in_a_bundle_is_the_same_in_a_process_without_fastai(items, tmp_path):
     learn = jobs.small_learner(items)
     folder, test = save_learner(learn, tmp_path/'m'), list(items.image[:20])
-    code = ('import sys, numpy; from genre_fastai.bundle import load_bundle, predict_batch\n'
+    code = ('import sys, numpy; from genre_fastai.predict.bundle import load_bundle, predict_batch\n'
             'numpy.save(sys.argv[2], predict_batch(load_bundle(sys.argv[1]), sys.argv[3:]))\n'
             'assert "fastai.learner" not in sys.modules')
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, tmp_path/'p.npy', *test], check=True)

@@ -2,9 +2,9 @@
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
-from genre_fastai.bundle import agreeing
-from genre_fastai.core import ItemsError, check_items, genre_matrix, genre_vocab, make_items
-from genre_fastai.hierarchy import add_parents, consistent_probabilities, genre_tree
+from genre_fastai.predict.bundle import agreeing
+from genre_fastai.items import ItemsError, check_items, genre_matrix, genre_vocab, make_items
+from genre_fastai.data.genres import add_parents, consistent_probabilities, genre_tree
 from genre_fastai.prepare_data import roll_up_genres
 
 paths = st.lists(st.sampled_from('ABC'), min_size=1, max_size=4).map(' > '.join)

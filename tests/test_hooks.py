@@ -7,13 +7,13 @@ from fastai.vision.all import (SGD, BCEWithLogitsLossFlat, Callback, CrossEntrop
                                resnet18, vision_learner)
 from torch import nn
 
-from genre_fastai.blocks import cover_block
-from genre_fastai.hooks import (CollapseAlarm, CollapseWarning, Diagnostics, LayerWatch, plot_dynamics, plot_histograms,
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.diagnose.activations import (CollapseAlarm, CollapseWarning, Diagnostics, LayerWatch, plot_dynamics, plot_histograms,
                                 plot_layers, plot_predicted_shares, restlessness)
-from genre_fastai.learner import EpochSeed, genre_learner
+from genre_fastai.learn.learner import EpochSeed, genre_learner
 from genre_fastai.prepare_data import split_items
-from genre_fastai import recipe  # gives the alarm its causes
-from genre_fastai.synth import made_items
+from genre_fastai.diagnose import recipe  # gives the alarm its causes
+from genre_fastai.datasets.synthetic import made_items
 
 matplotlib.use('Agg')
 worlds = {'balanced': dict(n_genres=4), 'two thirds': dict(n_genres=3, imbalance=1.9),

@@ -3,10 +3,10 @@ import json
 
 import numpy as np, pytest
 
-from genre_fastai.core import ItemsError
-from genre_fastai.human_baseline import HumanBaseline
+from genre_fastai.items import ItemsError
+from genre_fastai.evaluate.human import HumanBaseline
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 
 @pytest.fixture(scope='module')

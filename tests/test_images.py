@@ -7,9 +7,9 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
-from genre_fastai import images
-from genre_fastai.core import DiskCache, ItemsError, make_items
-from genre_fastai.images import (PROBLEMS, SCAN_COLUMNS, ImageCache, ImageError, open_image, perceptual_hash,
+from genre_fastai.data import images
+from genre_fastai.items import DiskCache, ItemsError, make_items
+from genre_fastai.data.images import (PROBLEMS, SCAN_COLUMNS, ImageCache, ImageError, open_image, perceptual_hash,
                                  probe_image, scan_images)
 
 

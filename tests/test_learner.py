@@ -2,14 +2,14 @@
 import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, CrossEntropyLossFlat, vision_learner
 
-from genre_fastai.blocks import cover_block, fit_rows
-from genre_fastai.core import ItemsError, genre_matrix, make_items
+from genre_fastai.learn.blocks import cover_block, fit_rows
+from genre_fastai.items import ItemsError, genre_matrix, make_items
 from genre_fastai.fine_tune import learner_probabilities, plot_curves
-from genre_fastai.learner import class_weights, genre_learner, predict_items
-from genre_fastai.metrics import genre_report, plot_confusion
-from genre_fastai.models import GenreNet, SmallCNN, lower_top_head, fast_dtype, genre_net
+from genre_fastai.learn.learner import class_weights, genre_learner, predict_items
+from genre_fastai.evaluate.metrics import genre_report, plot_confusion
+from genre_fastai.learn.models import GenreNet, SmallCNN, lower_top_head, fast_dtype, genre_net
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 
 @pytest.fixture(scope='module')

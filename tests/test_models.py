@@ -3,11 +3,11 @@ import numpy as np, pytest, torch
 from fastai.vision.all import BCEWithLogitsLossFlat, TensorImage, TensorMultiCategory
 from hypothesis import given, strategies as st
 
-from genre_fastai.blocks import cover_block
-from genre_fastai.learner import class_weights, genre_learner
-from genre_fastai.models import AsymmetricLoss
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.learn.learner import class_weights, genre_learner
+from genre_fastai.learn.models import AsymmetricLoss
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 
 @pytest.fixture(scope='module')

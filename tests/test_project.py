@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 import genre_fastai
 
 root = Path(__file__).resolve().parent.parent
-rooms = {m[2]: int(m[1]) for p in sorted((root/'nbs').glob('*.ipynb')) if (m := re.match(r'(\d\d)_(\w+)', p.stem))}
+rooms = {m[2]: m[1] for p in sorted((root/'nbs').glob('*.ipynb')) if (m := re.match(r'(\d\d[a-z]?)_([\w.]+)', p.stem))}
 pages = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 story = ['10_view_data', '20_prepare_data', '30_baseline_knn', '40_clustering', '50_fine_tune']
 by_hand = {'__init__.py', 'all.py'}
@@ -30,8 +30,8 @@ def test_modules_are_what_the_notebooks_export(tmp_path):
     (tmp_path/'genre_fastai').mkdir()
     for name in by_hand: shutil.copy(root/'genre_fastai'/name, tmp_path/'genre_fastai'/name)
     subprocess.run([Path(sys.executable).parent/'nbdev-export'], cwd=tmp_path, check=True)
-    made = {p.name: p.read_bytes() for p in (tmp_path/'genre_fastai').glob('*.py')}
-    here = {p.name: p.read_bytes() for p in (root/'genre_fastai').glob('*.py')}
+    made, here = ({p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder/'genre_fastai').rglob('*.py')}
+                  for folder in (tmp_path, root))
     assert sorted(made) == sorted(here)
     assert [n for n in made if made[n] != here[n]] == []
 
@@ -55,16 +55,26 @@ def test_timm_is_new_enough_for_the_asymmetric_loss():
     assert '1.0.31' in needs['timm'] and '1.0.30' not in needs['timm']
 
 
+def imported_rooms(room):
+    "What a module imports from this package, by its name inside it"
+    tree = ast.parse((root/'genre_fastai'/f'{room.replace(".", "/")}.py').read_text())
+    found, inside = [], room.split('.')
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Import): found += [a.name for a in n.names if a.name.startswith('genre_fastai.')]
+        if not isinstance(n, ast.ImportFrom): continue
+        if n.level: found.append('.'.join(filter(None, ['genre_fastai', *inside[:-n.level], n.module])))
+        elif n.module.startswith('genre_fastai.'): found.append(n.module)
+        if found and (root/found[-1].replace('.', '/')).is_dir(): found[-1:] = [f'{found[-1]}.{a.name}' for a in n.names]
+    return [name.removeprefix('genre_fastai.') for name in found if not name.endswith('__version__')]
+
+
 @pytest.mark.parametrize('room', rooms)
 def test_a_room_imports_only_rooms_with_smaller_numbers(room):
-    tree = ast.parse((root/'genre_fastai'/f'{room}.py').read_text())
-    imported = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and (n.level or n.module.startswith('genre_fastai'))]
-    for module in (m.removeprefix('genre_fastai.') for m in imported):
-        assert rooms[module] < rooms[room], f'{room} imports {module}'
+    for module in imported_rooms(room): assert rooms[module] < rooms[room], f'{room} imports {module}'
 
 
 def test_all_names_every_room():
-    assert re.findall(r'from genre_fastai\.(\w+) import \*', (root/'genre_fastai'/'all.py').read_text()) == list(rooms)
+    assert re.findall(r'from genre_fastai\.([\w.]+) import \*', (root/'genre_fastai'/'all.py').read_text()) == list(rooms)
 
 
 def test_importing_the_package_alone_is_fast():
@@ -94,7 +104,7 @@ def test_story_opens_with_its_data_cell(name):
 
 @pytest.mark.parametrize('room', rooms)
 def test_exports_are_documented_and_used(room):
-    page = next((root/'nbs').glob(f'??_{room}.ipynb'))
+    page = root/'nbs'/f'{rooms[room]}_{room}.ipynb'
     code = cells(page)
     for i, cell in enumerate(code):
         if not is_exported(cell): continue

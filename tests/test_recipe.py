@@ -6,15 +6,15 @@ import matplotlib, matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, 
 from fastai.vision.all import BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, Learner
 from torch import nn
 
-from genre_fastai.blocks import cover_block
-from genre_fastai.hooks import CollapseAlarm, CollapseWarning, Diagnostics
-from genre_fastai.learner import EpochSeed, genre_learner
-from genre_fastai.models import AsymmetricLoss, SmallCNN
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.diagnose.activations import CollapseAlarm, CollapseWarning, Diagnostics
+from genre_fastai.learn.learner import EpochSeed, genre_learner
+from genre_fastai.learn.models import AsymmetricLoss, SmallCNN
 from genre_fastai.prepare_data import split_items
-from genre_fastai.recipe import (CHECKS, check_dynamics, check_loss, check_rate, check_recipe, check_start,
+from genre_fastai.diagnose.recipe import (CHECKS, check_dynamics, check_loss, check_rate, check_recipe, check_start,
                                  first_batch, init_bias, loss_at_zero, plot_verdict, rate_trials, run_checks, show_input,
                                  some_batches, train_targets, untouched)
-from genre_fastai.synth import made_items
+from genre_fastai.datasets.synthetic import made_items
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'scripts'))
 from faults import FAULTS, KINDS, judge, made_learner, planted

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from genre_fastai.core import Report
-from genre_fastai.report import Page, format_cell
+from genre_fastai.items import Report
+from genre_fastai.evaluate.report import Page, format_cell
 
 VOID = {'meta', 'img'}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 
-from genre_fastai.benchmarks import read_benchmark
-from genre_fastai.core import genre_matrix, genre_vocab, make_items
-from genre_fastai.estimator import GenreClassifier
+from genre_fastai.datasets.published import read_benchmark
+from genre_fastai.items import genre_matrix, genre_vocab, make_items
+from genre_fastai.predict.classifier import GenreClassifier
 
 scripts = Path(__file__).resolve().parent.parent/'scripts'
 

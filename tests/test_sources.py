@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from genre_fastai.core import ItemsError, check_items, genre_vocab, is_multilabel, load_items, make_items, save_items
-from genre_fastai.sources import (find_images, guess_label_form, guess_separator, list_files, mend_counts, parse_genres,
+from genre_fastai.items import ItemsError, check_items, genre_vocab, is_multilabel, load_items, make_items, save_items
+from genre_fastai.data.readers import (find_images, guess_label_form, guess_separator, list_files, mend_counts, parse_genres,
                                   parse_label, read_folder, read_table)
-from genre_fastai.tables import mend_text, read_raw
+from genre_fastai.data.tables import mend_text, read_raw
 
 quiet = pytest.mark.filterwarnings('ignore::UserWarning')
 calm = settings(max_examples=60, deadline=None,

@@ -2,8 +2,8 @@
 import numpy as np, pytest
 from scipy.special import expit, logit, softmax
 
-from genre_fastai.metrics import calibration_error, genre_scores
-from genre_fastai.stack import ProbabilityStack
+from genre_fastai.evaluate.metrics import calibration_error, genre_scores
+from genre_fastai.classical.stack import ProbabilityStack
 
 SHARES = np.array([.5, .3, .1, .04])
 

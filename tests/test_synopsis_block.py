@@ -4,17 +4,17 @@ import random, warnings
 import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, Learner, CrossEntropyLossFlat
 
-from genre_fastai import text_blocks
-from genre_fastai.checkpoints import RunError, RunRecord
-from genre_fastai.core import DiskCache, ItemsError, cache_folder
+from genre_fastai.learn import text_blocks
+from genre_fastai.train.checkpoints import RunError, RunRecord
+from genre_fastai.items import DiskCache, ItemsError, cache_folder
 from genre_fastai.fine_tune import head_learner, learner_probabilities, plan_stages
-from genre_fastai.learner import class_weights, genre_learner, input_column, predict_items
-from genre_fastai.models import POOLINGS, WindowHead, fast_dtype, lower_top_head
+from genre_fastai.learn.learner import class_weights, genre_learner, input_column, predict_items
+from genre_fastai.learn.models import POOLINGS, WindowHead, fast_dtype, lower_top_head
 from genre_fastai.prepare_data import split_items
-from genre_fastai.synth import made_items
-from genre_fastai.text_blocks import TensorWindows, synopsis_block, text_reader
-from genre_fastai.text_bodies import tiny_text_encoder
-from genre_fastai.texts import MAX_CHARS
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.learn.text_blocks import TensorWindows, synopsis_block, text_reader
+from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.data.texts import MAX_CHARS
 
 
 @pytest.fixture(scope='module')

@@ -5,9 +5,9 @@ import imagehash, numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from genre_fastai.core import ItemsError, genre_matrix, is_multilabel, rng_for
-from genre_fastai.draw import TRAITS
-from genre_fastai.synth import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items, made_vocab,
+from genre_fastai.items import ItemsError, genre_matrix, is_multilabel, rng_for
+from genre_fastai.datasets.covers import TRAITS
+from genre_fastai.datasets.synthetic import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items, made_vocab,
                                 trait_odds, write_sentence)
 
 FAULTS = dict(damaged=.15, blank=.05, duplicates=.25)

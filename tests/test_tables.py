@@ -4,8 +4,8 @@ import csv, io, json
 import pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from genre_fastai.core import ItemsError
-from genre_fastai.tables import (align_fields, column_profile, is_number, mend_text, number_repeats, read_raw,
+from genre_fastai.items import ItemsError
+from genre_fastai.data.tables import (align_fields, column_profile, is_number, mend_text, number_repeats, read_raw,
                                  split_records)
 
 calm = settings(max_examples=60, deadline=None,

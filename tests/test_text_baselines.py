@@ -8,11 +8,11 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from genre_fastai.baseline_knn import RareSafeFolds, genre_proba, genre_targets, out_of_fold, score_models
-from genre_fastai.core import DiskCache, ItemsError, genre_matrix, genre_vocab, make_items
+from genre_fastai.items import DiskCache, ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.prepare_data import clean_items, fold_items, split_items
-from genre_fastai.synth import made_items
-from genre_fastai.text_baselines import BagOfWordsNet, BlendClassifier, GenreRatios, fit_text_baselines, text_models
-from genre_fastai.text_ridge import TextRidge, text_array, tfidf
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.classical.text_baselines import BagOfWordsNet, BlendClassifier, GenreRatios, fit_text_baselines, text_models
+from genre_fastai.classical.text_ridge import TextRidge, text_array, tfidf
 
 GENRES = {'Art': 'paint brush colour easel museum', 'Pop': 'song stage band chorus guitar', 'War': 'tank front soldier trench siege'}
 COMMON = 'a the of one day she he goes home and then nothing more'.split()

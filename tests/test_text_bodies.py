@@ -6,9 +6,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from genre_fastai import text_bodies
-from genre_fastai.bodies import WeightsError
-from genre_fastai.text_bodies import PACKAGE, load_text_body, resolve_text_weights, sentence_folder, tiny_text_encoder
+from genre_fastai.encoders import text_bodies
+from genre_fastai.encoders.bodies import WeightsError
+from genre_fastai.encoders.text_bodies import PACKAGE, load_text_body, resolve_text_weights, sentence_folder, tiny_text_encoder
 
 WORDS = ['a small world of words and of other things', 'the quick fox meets a lazy dog']
 

@@ -6,11 +6,11 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from genre_fastai.core import ItemsError, make_items, rng_for
-from genre_fastai.dedupe import text_key
+from genre_fastai.items import ItemsError, make_items, rng_for
+from genre_fastai.data.duplicates import text_key
 from genre_fastai.prepare_data import merge_genres
-from genre_fastai.sources import mend_counts, read_table
-from genre_fastai.texts import (MAX_CHARS, clean_text, clean_texts, count_words, describe_lengths, looks_like_id,
+from genre_fastai.data.readers import mend_counts, read_table
+from genre_fastai.data.texts import (MAX_CHARS, clean_text, clean_texts, count_words, describe_lengths, looks_like_id,
                                 suggest_merges, text_clusters, text_duplicates, text_leakage, text_lengths, text_windows)
 
 LOREM = 'A retired detective returns to the island where her sister was last seen, and nobody wants to talk.'
@@ -272,7 +272,7 @@ def test_window_errors(bert):
 
 
 def test_import_needs_no_transformers():
-    code = "import sys, genre_fastai.texts; assert not {'torch', 'fastai', 'transformers', 'tokenizers'} & set(sys.modules)"
+    code = "import sys, genre_fastai.data.texts; assert not {'torch', 'fastai', 'transformers', 'tokenizers'} & set(sys.modules)"
     subprocess.run([sys.executable, '-c', code], check=True)
 
 

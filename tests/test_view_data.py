@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 
-from genre_fastai.core import ItemsError, make_items
-from genre_fastai.images import scan_images
+from genre_fastai.items import ItemsError, make_items
+from genre_fastai.data.images import scan_images
 from genre_fastai.view_data import (describe_items, plot_cooccurrence, plot_genre_counts, plot_image_sizes,
                                     plot_text_lengths, read_items, show_items, show_oddities)
 
