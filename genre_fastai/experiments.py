@@ -12,19 +12,22 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 
-from .baseline_knn import fit_baselines, score_models
-from .learn.blocks import poster_block
-from .encoders.bodies import load_body
-from .items import ItemsError, check_items, genre_counts, genre_matrix, genre_vocab, is_multilabel, nearest, some
-from .encoders.image import BodyEncoder
-from .predict.classifier import GenreClassifier
-from .fine_tune import Stage, describe_training, learner_probabilities, plot_curves
-from .learn.learner import genre_learner
-from .classical.metadata import has_metadata, metadata_columns
-from .evaluate.metrics import format_scores, genre_report, genre_scores, prior_probabilities, tune_thresholds
-from .prepare_data import sample_items, to_single_label
+from .items import (ItemsError, check_items, genre_counts, genre_matrix, genre_vocab, is_multilabel,
+                                nearest, some)
+from .data.split import sample_items
+from .data.genres import to_single_label
+from .evaluate.metrics import (format_scores, genre_report, genre_scores, prior_probabilities,
+                                           tune_thresholds)
+from .encoders.image import BodyEncoder, load_body
 from .evaluate.report import Page
+from .baseline_knn import fit_baselines, score_models
 from .classical.text_baselines import fit_text_baselines
+from .classical.metadata import has_metadata, metadata_columns
+from .learn.blocks import poster_block
+from .learn.learner import genre_learner
+from .train.stages import Stage, describe_training, plot_curves
+from .fine_tune import learner_probabilities
+from .predict.classifier import GenreClassifier
 
 # %% ../nbs/74_experiments.ipynb #bb265cc7
 class Experiment(NamedTuple):

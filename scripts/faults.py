@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from genre_fastai.all import *
-from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.encoders.text import tiny_text_encoder
 
 WORLDS = {'first': dict(kind='cover', n_genres=4), 'second': dict(kind='poster', n_genres=3, imbalance=.5)}
 KINDS = ('image', 'text', 'fused')

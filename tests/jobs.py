@@ -6,10 +6,11 @@ import numpy as np, torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.train.checkpoints import RunError
+from genre_fastai.runs import RunError
 from genre_fastai.predict.compare import _fingerprint, compare
-from genre_fastai.items import genre_vocab, load_items, rng_for
-from genre_fastai.fine_tune import fine_tune_stages  # noqa: F401, puts the method on Learner
+from genre_fastai.runs import rng_for
+from genre_fastai.items import genre_vocab, load_items
+from genre_fastai.train.stages import fine_tune_stages  # noqa: F401, puts the method on Learner
 from genre_fastai.learn.learner import genre_learner
 
 

@@ -3,10 +3,12 @@ import numpy as np, pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
-from genre_fastai.baseline_knn import RandomScores, baseline_models, fit_baselines, genre_proba, genre_targets, out_of_fold, score_models
+from genre_fastai.classical.baselines import RandomScores, baseline_models, genre_proba, genre_targets
+from genre_fastai.baseline_knn import fit_baselines, out_of_fold, score_models
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab
 from genre_fastai.evaluate.metrics import genre_scores
-from genre_fastai.prepare_data import clean_items, fold_items, split_items
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import fold_items, split_items
 from genre_fastai.datasets.synthetic import made_items
 
 

@@ -4,7 +4,9 @@ import subprocess, sys
 import pytest, torch
 from fastai.vision.all import Adam, SGD
 
-from genre_fastai.train.checkpoints import RunError, RunRecord, load_checkpoint, locked, optimiser_state, restore_optimiser, save_checkpoint
+from genre_fastai.runs import RunError, locked
+from genre_fastai.train.checkpoints import (RunRecord, load_checkpoint, optimiser_state, restore_optimiser,
+                                            save_checkpoint)
 
 
 @pytest.mark.parametrize('make', [Adam, SGD])

@@ -2,8 +2,8 @@
 import numpy as np, pytest
 import matplotlib.pyplot as plt
 
-from genre_fastai.clustering import (cluster_scores, describe_overlap, genre_overlap, plot_genre_map, plot_genre_tree, plot_overlap,
-                                     reduced)
+from genre_fastai.evaluate.overlap import cluster_scores, genre_overlap, reduced
+from genre_fastai.clustering import describe_overlap, plot_genre_map, plot_genre_tree, plot_overlap
 from genre_fastai.items import ItemsError, make_items
 
 

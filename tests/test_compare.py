@@ -14,14 +14,16 @@ from sklearn.svm import SVC
 
 import jobs
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.train.checkpoints import RunError, load_checkpoint, locked, save_checkpoint
+from genre_fastai.runs import RunError, locked
+from genre_fastai.train.checkpoints import load_checkpoint, save_checkpoint
 from genre_fastai.predict.compare import (BaselineModel, LearnerModel, _fingerprint, compare, count_parameters, format_comparison,
                                   measure_model, peak_memory, plot_compare)
-from genre_fastai.items import ItemsError, cache_folder, genre_vocab, make_items, save_items, start_run
+from genre_fastai.runs import cache_folder, start_run
+from genre_fastai.items import ItemsError, genre_vocab, make_items, save_items
 from genre_fastai.encoders.image import ColourEncoder
 from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.evaluate.metrics import genre_scores
-from genre_fastai.prepare_data import split_items
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
 
 MEASURED = ['fit_s', 'train_per_s', 'test_per_s', 'latency_ms', 'memory_mb', 'idle_mb']

@@ -6,16 +6,17 @@ from fastai.vision.all import Callback, Learner
 from safetensors.torch import save_file
 
 from genre_fastai.learn.blocks import poster_block
-from genre_fastai.encoders.bodies import load_body
+from genre_fastai.encoders.image import load_body
 from genre_fastai.predict.bundle import load_bundle, predict_batch
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, is_multilabel, make_items
 from genre_fastai.experiments import EXPERIMENTS, experiment_items, run_experiment
-from genre_fastai.fine_tune import OPTIMISERS, Stage, learner_probabilities, nadam, plan_stages, save_learner
+from genre_fastai.train.stages import OPTIMISERS, Stage, nadam, plan_stages
+from genre_fastai.fine_tune import learner_probabilities, save_learner
 from genre_fastai.learn.learner import genre_learner
-from genre_fastai.classical.metadata import made_metadata
+from genre_fastai.datasets.synthetic import made_metadata
 from genre_fastai.evaluate.metrics import format_scores, genre_scores
 from genre_fastai.learn.models import HEADS, genre_net, lower_top_head
-from genre_fastai.prepare_data import split_items
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
 from genre_fastai.classical.text_baselines import fit_text_baselines
 

@@ -7,14 +7,15 @@ from torch import nn
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.items import ItemsError
 from genre_fastai.predict.classifier import GenreClassifier
-from genre_fastai.explain.cam import (UNITS, _MapWatch, grad_cam, highlight, ideal_pictures, nearest_items, pointing_game,
-                                  show_cams, show_filters, split_sentences, text_weights, window_weights)
+from genre_fastai.explain.cam import _MapWatch, grad_cam, ideal_pictures, pointing_game, show_cams, show_filters
+from genre_fastai.explain.text import UNITS, highlight, split_sentences, text_weights, window_weights
+from genre_fastai.explain.neighbours import nearest_items
 from genre_fastai.learn.learner import genre_learner, predict_items
 from genre_fastai.learn.models import POOLINGS
-from genre_fastai.prepare_data import split_items
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
-from genre_fastai.learn.text_blocks import fused_block, synopsis_block
-from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.learn.blocks import fused_block, synopsis_block
+from genre_fastai.encoders.text import tiny_text_encoder
 from genre_fastai.classical.text_ridge import TextRidge
 
 @pytest.fixture(scope='module')

@@ -6,15 +6,17 @@ from fastai.vision.all import Flip, TensorImage
 from hypothesis import given, strategies as st
 
 from genre_fastai.learn.blocks import check_readable, cover_block, poster_block
-from genre_fastai.train.checkpoints import RunError, RunRecord
+from genre_fastai.runs import RunError
+from genre_fastai.train.checkpoints import RunRecord
 from genre_fastai.items import ItemsError
-from genre_fastai.fine_tune import head_learner, learner_probabilities, plan_stages, save_learner
+from genre_fastai.train.stages import head_learner, plan_stages
+from genre_fastai.fine_tune import learner_probabilities, save_learner
 from genre_fastai.learn.learner import class_weights, genre_learner, input_column, predict_items
 from genre_fastai.learn.models import FusedHead, GatedUnit, fused_net, lower_top_head
-from genre_fastai.prepare_data import split_items
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
-from genre_fastai.learn.text_blocks import TensorPresent, TensorWindows, fused_block, present_in, text_reader
-from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.learn.blocks import TensorPresent, TensorWindows, fused_block, present_in, text_reader
+from genre_fastai.encoders.text import tiny_text_encoder
 
 def with_holes(items):
     "Every fifth row without a picture, another fifth without a text"

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from genre_fastai.data import images
-from genre_fastai.items import DiskCache, ItemsError, make_items
+from genre_fastai.runs import DiskCache
+from genre_fastai.items import ItemsError, make_items
 from genre_fastai.data.images import (PROBLEMS, SCAN_COLUMNS, ImageCache, ImageError, open_image, perceptual_hash,
                                  probe_image, scan_images)
 

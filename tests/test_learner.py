@@ -4,11 +4,14 @@ from fastai.vision.all import ClassificationInterpretation, CrossEntropyLossFlat
 
 from genre_fastai.learn.blocks import cover_block, fit_rows
 from genre_fastai.items import ItemsError, genre_matrix, make_items
-from genre_fastai.fine_tune import learner_probabilities, plot_curves
+from genre_fastai.train.stages import plot_curves
+from genre_fastai.fine_tune import learner_probabilities
 from genre_fastai.learn.learner import class_weights, genre_learner, predict_items
-from genre_fastai.evaluate.metrics import genre_report, plot_confusion
-from genre_fastai.learn.models import GenreNet, SmallCNN, lower_top_head, fast_dtype, genre_net
-from genre_fastai.prepare_data import split_items
+from genre_fastai.evaluate.metrics import genre_report
+from genre_fastai.evaluate.plots import plot_confusion
+from genre_fastai.encoders.image import fast_dtype
+from genre_fastai.learn.models import GenreNet, SmallCNN, lower_top_head, genre_net
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import assume, given, settings, strategies as st
 
-from genre_fastai.items import ItemsError, check_items, load_items, load_report, make_items, rng_for, save_items
-from genre_fastai.data.merge import made_sources, merge_sources, review_matches, settle_pairs, title_key, years_in
-from genre_fastai.prepare_data import clean_items
+from genre_fastai.runs import rng_for
+from genre_fastai.items import ItemsError, check_items, load_items, load_report, make_items, save_items
+from genre_fastai.data.cells import years_in
+from genre_fastai.data.merge import merge_sources, review_matches, settle_pairs, title_key
+from genre_fastai.datasets.synthetic import made_sources
+from genre_fastai.data.clean import clean_items
 from genre_fastai.data.readers import read_table
 
 MATCHED = ['accepted', 'exact', 'normalised', 'fuzzy']

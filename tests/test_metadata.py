@@ -4,11 +4,12 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.preprocessing import SplineTransformer, normalize
 
-from genre_fastai.baseline_knn import genre_targets
+from genre_fastai.classical.baselines import genre_targets
 from genre_fastai.predict.bundle import model_from_state, model_state
 from genre_fastai.items import ItemsError, genre_matrix, make_items
-from genre_fastai.classical.metadata import (MetadataRidge, MetadataTable, NameColumn, NumberColumn, has_metadata, made_metadata,
-                                   metadata_columns, suspect_columns)
+from genre_fastai.datasets.synthetic import made_metadata
+from genre_fastai.classical.metadata import (MetadataRidge, MetadataTable, NameColumn, NumberColumn, has_metadata,
+                                             metadata_columns, suspect_columns)
 from genre_fastai.datasets.synthetic import made_items
 
 VOCAB = ['Crime', 'Fantasy', 'War']

@@ -12,10 +12,11 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
 
 from genre_fastai.items import genre_matrix, make_items
-from genre_fastai.evaluate.metrics import (METRICS, Interval, Scored, _average_precision, _wilson, bootstrap_interval,
-                                  calibration_error, chance_probabilities, check_scores, confusion, format_scores,
-                                  genre_report, genre_scores, most_confused, paired_bootstrap, pick_genres,
-                                  plot_calibration, plot_confusion, prior_probabilities, score_table, tune_thresholds)
+from genre_fastai.evaluate.metrics import (METRICS, Interval, Scored, _average_precision, wilson_interval, bootstrap_interval,
+                                           calibration_error, chance_probabilities, check_scores, confusion,
+                                           format_scores, genre_report, genre_scores, most_confused, paired_bootstrap,
+                                           pick_genres, prior_probabilities, score_table, tune_thresholds)
+from genre_fastai.evaluate.plots import plot_calibration, plot_confusion
 
 
 def single(n, n_genres, seed=0):
@@ -248,13 +249,13 @@ def test_wilson_interval_of_f1_covers():
     truth = 2*.1/(2*.1 + .06 + .05)
     for _ in range(2000):
         hits, false, missed, _ = rng.multinomial(150, p)
-        low, high = (2*j/(1 + j) for j in _wilson(np.array([hits]), np.array([hits + false + missed])))
+        low, high = (2*j/(1 + j) for j in wilson_interval(np.array([hits]), np.array([hits + false + missed])))
         covered += low[0] <= truth <= high[0]
     assert .93 <= covered/2000 <= .97, covered/2000
 
 
 def test_wilson_is_that_of_the_book_and_open_where_nothing_is_known():
-    low, high = _wilson(np.array([0, 10, 8, 0]), np.array([10, 10, 10, 0]))
+    low, high = wilson_interval(np.array([0, 10, 8, 0]), np.array([10, 10, 10, 0]))
     assert high[0] == pytest.approx(.2775, abs=1e-3) and low[0] == 0                 # z**2/(n + z**2)
     assert low[1] == pytest.approx(.7225, abs=1e-3) and high[1] == pytest.approx(1)
     assert (low[2], high[2]) == pytest.approx((.4902, .9433), abs=1e-3)

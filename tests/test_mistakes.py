@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 
-from genre_fastai.baseline_knn import genre_targets
+from genre_fastai.classical.baselines import genre_targets
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.evaluate.mistakes import (confused_items, show_confused, show_top_losses, suspect_labels, top_losses)
 from genre_fastai.datasets.synthetic import made_items

@@ -5,8 +5,8 @@ from hypothesis import given, strategies as st
 
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.learn.learner import class_weights, genre_learner
-from genre_fastai.learn.models import AsymmetricLoss
-from genre_fastai.prepare_data import split_items
+from genre_fastai.learn.learner import AsymmetricLoss
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
 
 

@@ -8,11 +8,14 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from genre_fastai.runs import rng_for
 from genre_fastai.items import (SPLITS, ItemsError, genre_counts, genre_matrix, genre_vocab, load_items, load_report,
-                               make_items, rng_for, save_items)
+                                make_items, save_items)
 from genre_fastai.data.images import scan_images
-from genre_fastai.prepare_data import (check_split, clean_items, fold_items, merge_genres, plot_split,
-                                       quarantine_items, roll_up_genres, sample_items, split_items, to_single_label)
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import check_split, fold_items, sample_items, split_items
+from genre_fastai.prepare_data import plot_split, quarantine_items
+from genre_fastai.data.genres import merge_genres, roll_up_genres, to_single_label
 from genre_fastai.data.readers import read_folder, read_table
 from genre_fastai.datasets.synthetic import made_items
 from genre_fastai.data.texts import suggest_merges

@@ -7,13 +7,16 @@ from fastai.vision.all import BCEWithLogitsLossFlat, Callback, CrossEntropyLossF
 from torch import nn
 
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.diagnose.activations import CollapseAlarm, CollapseWarning, Diagnostics
+from genre_fastai.diagnose.activations import Diagnostics
+from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning
 from genre_fastai.learn.learner import EpochSeed, genre_learner
-from genre_fastai.learn.models import AsymmetricLoss, SmallCNN
-from genre_fastai.prepare_data import split_items
-from genre_fastai.diagnose.recipe import (CHECKS, check_dynamics, check_loss, check_rate, check_recipe, check_start,
-                                 first_batch, init_bias, loss_at_zero, plot_verdict, rate_trials, run_checks, show_input,
-                                 some_batches, train_targets, untouched)
+from genre_fastai.learn.models import SmallCNN
+from genre_fastai.learn.learner import AsymmetricLoss
+from genre_fastai.data.split import split_items
+from genre_fastai.diagnose.probe import first_batch, plot_verdict, some_batches, train_targets, untouched
+from genre_fastai.diagnose.checks import (check_dynamics, check_loss, check_rate, check_start, init_bias,
+                                          loss_at_zero, rate_trials, show_input)
+from genre_fastai.diagnose.recipe import CHECKS, check_recipe, run_checks
 from genre_fastai.datasets.synthetic import made_items
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'scripts'))

@@ -4,10 +4,11 @@ import pytest, torch
 from genre_fastai.items import genre_matrix, genre_vocab
 from genre_fastai.learn.learner import genre_learner, predict_items
 from genre_fastai.evaluate.metrics import genre_report, genre_scores
-from genre_fastai.prepare_data import merge_genres, split_items
+from genre_fastai.data.split import split_items
+from genre_fastai.data.genres import merge_genres
 from genre_fastai.datasets.synthetic import made_items
-from genre_fastai.learn.text_blocks import synopsis_block
-from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.learn.blocks import synopsis_block
+from genre_fastai.encoders.text import tiny_text_encoder
 
 
 @pytest.fixture(scope='module')

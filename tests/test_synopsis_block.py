@@ -4,16 +4,20 @@ import random, warnings
 import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, Learner, CrossEntropyLossFlat
 
-from genre_fastai.learn import text_blocks
-from genre_fastai.train.checkpoints import RunError, RunRecord
-from genre_fastai.items import DiskCache, ItemsError, cache_folder
-from genre_fastai.fine_tune import head_learner, learner_probabilities, plan_stages
+from genre_fastai.learn import blocks
+from genre_fastai.runs import RunError
+from genre_fastai.train.checkpoints import RunRecord
+from genre_fastai.runs import DiskCache, cache_folder
+from genre_fastai.items import ItemsError
+from genre_fastai.train.stages import head_learner, plan_stages
+from genre_fastai.fine_tune import learner_probabilities
 from genre_fastai.learn.learner import class_weights, genre_learner, input_column, predict_items
-from genre_fastai.learn.models import POOLINGS, WindowHead, fast_dtype, lower_top_head
-from genre_fastai.prepare_data import split_items
+from genre_fastai.encoders.image import fast_dtype
+from genre_fastai.learn.models import POOLINGS, WindowHead, lower_top_head
+from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
-from genre_fastai.learn.text_blocks import TensorWindows, synopsis_block, text_reader
-from genre_fastai.encoders.text_bodies import tiny_text_encoder
+from genre_fastai.learn.blocks import TensorWindows, synopsis_block, text_reader
+from genre_fastai.encoders.text import tiny_text_encoder
 from genre_fastai.data.texts import MAX_CHARS
 
 
@@ -96,7 +100,7 @@ def test_the_same_errors_as_for_pictures(items, loaders):
 
 def test_shown_as_words(items, several, loaders, monkeypatch):
     tables = []
-    monkeypatch.setattr(text_blocks, 'display_df', tables.append)
+    monkeypatch.setattr(blocks, 'display_df', tables.append)
     for rows in (items, several):
         dls = loaders(rows)
         dls.show_batch(max_n=2)

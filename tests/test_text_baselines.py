@@ -7,9 +7,12 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from genre_fastai.baseline_knn import RareSafeFolds, genre_proba, genre_targets, out_of_fold, score_models
-from genre_fastai.items import DiskCache, ItemsError, genre_matrix, genre_vocab, make_items
-from genre_fastai.prepare_data import clean_items, fold_items, split_items
+from genre_fastai.classical.baselines import RareSafeFolds, genre_proba, genre_targets
+from genre_fastai.baseline_knn import out_of_fold, score_models
+from genre_fastai.runs import DiskCache
+from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import fold_items, split_items
 from genre_fastai.datasets.synthetic import made_items
 from genre_fastai.classical.text_baselines import BagOfWordsNet, BlendClassifier, GenreRatios, fit_text_baselines, text_models
 from genre_fastai.classical.text_ridge import TextRidge, text_array, tfidf

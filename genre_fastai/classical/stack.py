@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from ..items import some
-from .ridge import left_out_loss
+from ..evaluate.metrics import left_out_loss
 
 # %% ../../nbs/36_classical.stack.ipynb #557f68c2
 def _scaled(p, multilabel):

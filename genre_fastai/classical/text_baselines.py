@@ -21,9 +21,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from ..baseline_knn import RareSafeFolds, baseline_models, genre_proba, genre_targets
-from ..items import ItemsError, check_items, genre_vocab, is_multilabel, progress
+from ..runs import progress
+from ..items import ItemsError, check_items, genre_vocab, is_multilabel
 from ..encoders.text import embed_texts
+from .baselines import RareSafeFolds, baseline_models, genre_proba, genre_targets
 from .text_ridge import TextRidge, text_array, tfidf
 
 # %% ../../nbs/34_classical.text_baselines.ipynb #cc52a2d8

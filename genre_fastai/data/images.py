@@ -8,14 +8,15 @@ __all__ = ['MAX_PIXELS', 'PROBLEMS', 'FORMATS', 'SCAN_COLUMNS', 'ImageError', 'o
 
 # %% ../../nbs/04_data.images.ipynb #5ba0e2ab
 import contextlib, hashlib, io, json, os, re, stat
-from numbers import Integral
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from pathlib import Path
 
 import imagehash, numpy as np, pandas as pd
 from PIL import Image
 
-from ..items import DiskCache, Report, cache_folder, check_items, progress
+from ..runs import DiskCache, cache_folder, progress
+from ..items import Report, check_items
 
 # %% ../../nbs/04_data.images.ipynb #a7aabdf6
 MAX_PIXELS = 40_000_000 # Pictures with more pixels are refused before they are decoded

@@ -11,8 +11,7 @@ import csv, gzip, itertools, json, os, re, zlib
 from collections import Counter
 from pathlib import Path
 
-import ftfy, ftfy.bad_codecs
-import numpy as np, pandas as pd, pyarrow as pa
+import ftfy, ftfy.bad_codecs, numpy as np, pandas as pd, pyarrow as pa
 
 from ..items import ItemsError, nearest, restore_lists, some
 

@@ -12,9 +12,10 @@ from typing import Callable, NamedTuple
 
 import numpy as np, pandas as pd
 
-from ..items import ITEM_COLUMNS, ItemsError, nearest, some
-from ..data.readers import _PICTURES, _require_folder, find_images, is_genre, list_files, read_table
+from ..items import ItemsError, nearest, some
 from ..data.tables import number_repeats, split_records
+from ..data.cells import is_genre
+from ..data.readers import PICTURE_ENDINGS, find_images, list_files, read_table, require_folder
 
 # %% ../../nbs/05_datasets.published.ipynb #df11722e
 class _Place(NamedTuple):
@@ -28,7 +29,7 @@ class _Place(NamedTuple):
         "The path of the file `name`, packed or not; the uppermost where there are several"
         found = [f for f in self.files if f.rsplit('/', 1)[-1].lower() in (name, f'{name}.gz')]
         if found: return self.folder/min(found, key=lambda f: (f.count('/'), f))
-        others = [f for f in self.files if not f.lower().endswith(_PICTURES)]
+        others = [f for f in self.files if not f.lower().endswith(PICTURE_ENDINGS)]
         near = nearest(name, [f.rsplit('/', 1)[-1] for f in others])
         raise ItemsError(f'benchmark {self.name!r} needs the file {name!r}, which is not in {str(self.folder)!r} '
                          f'or below it.{near} Found: {some(others) or "no file but pictures"}. '
@@ -95,7 +96,7 @@ def _read_split(path):
 
 def _read_mm_imdb(place, files, keywords):
     path = place.find(files[0])
-    split, dataset = _read_split(path), _require_folder(path.parent/'dataset', 'folder of films')
+    split, dataset = _read_split(path), require_folder(path.parent/'dataset', 'folder of films')
     ids = [(i, part) for part, members in split.items() for i in members]
     films, remarks = zip(*[_film(dataset/f'{i}.json') for i, _ in ids])
     lost = [f'{i}.json' for (i, _), remark in zip(ids, remarks) if remark and 'JSON' in remark]
@@ -206,8 +207,8 @@ def read_benchmark(
     Where there is train and test only, valid comes out of train, and test stays as it is:
     `own = split_items(items[items.split == 'train'], valid=.1, test=0)`,
     then `items.loc[own.index, 'split'] = own.split`."""
-    benchmark, folder = _benchmark(name), _require_folder(folder, 'folder')
-    images = folder if image_dir is None else _require_folder(image_dir, 'image_dir')
+    benchmark, folder = _benchmark(name), require_folder(folder, 'folder')
+    images = folder if image_dir is None else require_folder(image_dir, 'image_dir')
     return benchmark.read(_Place(name, folder, list_files(folder), images), benchmark.files, benchmark.keywords)
 
 # %% ../../nbs/05_datasets.published.ipynb #033aad9f

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..items import (ItemsError, atomic_path, check_count, check_items, genre_matrix, genre_vocab,
-                               is_multilabel, nearest, some)
+from ..runs import atomic_path
+from ..items import (ItemsError, check_count, check_items, genre_matrix, genre_vocab, is_multilabel,
+                                nearest, some)
 from ..data.images import open_image
 from .metrics import format_scores, score_table
 

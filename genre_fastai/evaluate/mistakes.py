@@ -9,11 +9,11 @@ __all__ = ['top_losses', 'show_top_losses', 'confused_items', 'show_confused', '
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.meta import delegates
 
-from ..items import (ItemsError, check_count, check_items, genre_matrix, genre_vocab, is_multilabel, nearest,
-                               rng_for, some)
-from ..classical.ridge import left_out_loss
-from .metrics import check_scores, in_order, most_confused, pick_genres
-from ..view_data import _draw_item, show_items
+from ..runs import rng_for
+from ..items import (ItemsError, check_count, check_items, genre_matrix, genre_vocab, is_multilabel,
+                                nearest, some)
+from ..data.show import draw_item, show_items
+from .metrics import check_scores, in_order, left_out_loss, most_confused, pick_genres
 
 # %% ../../nbs/66_evaluate.mistakes.ipynb #c5b78812
 def _checked(items, p, vocab, multilabel):
@@ -102,7 +102,7 @@ def _draw_rows(rows, n_columns):
     for part, (title, cells) in zip(figure.subfigures(len(rows)), rows.items()):
         part.suptitle(title, fontsize=9, x=.01, ha='left')
         axes = part.subplots(1, n_columns, squeeze=False)[0]
-        for ax, cell in zip(axes, cells): _draw_item(ax, *cell)
+        for ax, cell in zip(axes, cells): draw_item(ax, *cell)
         for ax in axes[len(cells):]: ax.axis('off')
 
 def show_confused(

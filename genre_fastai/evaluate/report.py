@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..items import atomic_path, environment, nearest
+from ..runs import atomic_path, environment
+from ..items import nearest
 
 # %% ../../nbs/28_evaluate.report.ipynb #f6ee67ca
 _NUMBER = re.compile(r'([-+]?(?:\d+\.?\d*|\.\d+|inf)(?:e[-+]?\d+)?)\s*(?:%|\[[^\]]*\])?', re.I)

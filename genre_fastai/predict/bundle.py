@@ -17,20 +17,20 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .. import __version__
-from ..baseline_knn import genre_proba
-from ..encoders.bodies import Body, Weights, body_network
-from ..items import environment, nearest, some, stable_hash
-from ..encoders.image import BodyEncoder, ColourEncoder, PixelEncoder, prepare_picture
-from ..encoders.text import SentenceEncoder
+from ..runs import environment, stable_hash
+from ..items import nearest, some
 from ..data.images import squeeze
-from ..data.genres import consistent_probabilities
-from ..classical.ridge import KernelRidgeClassifier
-from ..classical.metadata import MetadataRidge, MetadataTable, NameColumn, NumberColumn
-from ..learn.models import GenreNet, PictureModel, SmallCNN, TextNet
-from ..classical.stack import ProbabilityStack, check_readable_rows
-from ..encoders.text_bodies import TextWeights, text_body_network
-from ..classical.text_ridge import TextRidge, text_array, tfidf
 from ..data.texts import text_windows
+from ..data.genres import consistent_probabilities
+from ..encoders.weights import TextWeights, Weights
+from ..encoders.image import Body, BodyEncoder, ColourEncoder, PixelEncoder, body_network, prepare_picture
+from ..encoders.text import SentenceEncoder, text_body_network
+from ..classical.baselines import genre_proba
+from ..classical.ridge import KernelRidgeClassifier
+from ..classical.text_ridge import TextRidge, text_array, tfidf
+from ..classical.metadata import MetadataRidge, MetadataTable, NameColumn, NumberColumn
+from ..classical.stack import ProbabilityStack, check_readable_rows
+from ..learn.models import GenreNet, PictureModel, SmallCNN, TextNet
 
 # %% ../../nbs/48_predict.bundle.ipynb #da37fccb
 class NetworkEncoder:

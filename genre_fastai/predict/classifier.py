@@ -16,22 +16,22 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import average_precision_score
 from sklearn.utils.validation import check_is_fitted
 
-from ..baseline_knn import fit_baselines, genre_proba, genre_targets, score_models
-from ..encoders.bodies import WeightsError, load_body
-from .bundle import (MADE_DATA, NetworkEncoder, Part, agreeing, is_blank, join_parts, load_bundle, model_card,
-                                 predict_batch, row_fingerprints, save_bundle)
 from ..items import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel,
-                               item_groups, nearest, some)
-from ..encoders.image import BodyEncoder, embed_items, make_encoder
+                                item_groups, nearest, some)
+from ..evaluate.metrics import (bootstrap_interval, chance_probabilities, format_scores, genre_report,
+                                           genre_scores, pick_genres, score_table, tune_thresholds)
+from ..encoders.weights import PACKAGE, WeightsError
+from ..encoders.image import BodyEncoder, embed_items, load_body, make_encoder
 from ..encoders.text import SentenceEncoder
+from ..classical.baselines import genre_proba, genre_targets
+from ..baseline_knn import fit_baselines, score_models
 from ..classical.ridge import KernelRidgeClassifier
-from ..classical.metadata import MetadataRidge, MetadataTable, metadata_columns, suspect_columns
-from ..evaluate.metrics import (bootstrap_interval, chance_probabilities, format_scores, genre_report, genre_scores,
-                                  pick_genres, score_table, tune_thresholds)
-from ..classical.stack import ProbabilityStack
-from ..classical.text_baselines import fit_text_baselines
-from ..encoders.text_bodies import PACKAGE
 from ..classical.text_ridge import TextRidge, text_array
+from ..classical.text_baselines import fit_text_baselines
+from ..classical.metadata import MetadataRidge, MetadataTable, metadata_columns, suspect_columns
+from ..classical.stack import ProbabilityStack
+from .bundle import (MADE_DATA, NetworkEncoder, Part, agreeing, is_blank, join_parts, load_bundle,
+                                         model_card, predict_batch, row_fingerprints, save_bundle)
 
 # %% ../../nbs/72_predict.classifier.ipynb #9ac627c4
 _MORE = dict( # More looks at pictures, more ways to read texts to choose from

@@ -15,15 +15,15 @@ from fastai.vision.all import Learner, set_seed
 from matplotlib.ticker import LogLocator
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
-from ..baseline_knn import baseline_models, genre_proba, genre_targets, score_models
-from ..learn.blocks import cover_block
-from ..train.checkpoints import RunError, load_checkpoint, locked, save_checkpoint
-from ..items import (ItemsError, atomic_path, check_items, empty_cache, genre_matrix, genre_vocab, is_multilabel,
-                               progress, stable_hash, start_run)
-from ..encoders.image import embed_items, make_encoder
-from ..fine_tune import _read_facts
-from ..learn.learner import genre_learner, predict_items
+from ..runs import RunError, atomic_path, empty_cache, locked, progress, read_run, stable_hash, start_run
+from ..items import ItemsError, check_items, genre_matrix, genre_vocab, is_multilabel
 from ..evaluate.metrics import METRICS, check_scores, format_scores, prior_probabilities
+from ..encoders.image import embed_items, make_encoder
+from ..classical.baselines import baseline_models, genre_proba, genre_targets
+from ..baseline_knn import score_models
+from ..learn.blocks import cover_block
+from ..learn.learner import genre_learner, predict_items
+from ..train.checkpoints import load_checkpoint, save_checkpoint
 
 # %% ../../nbs/60_predict.compare.ipynb #ed236f44
 def peak_memory()->float: # MB, 10**6 bytes; NaN where the system does not tell
@@ -268,7 +268,7 @@ def _open_comparison(folder, items, overwrite):
     facts = dict(task='compare', items=stable_hash(*rows.itertuples(index=False, name=None)), rows=len(items))
     record = folder/'run.json'
     if record.exists() and not overwrite:
-        known = _read_facts(record)
+        known = read_run(record)
         if known.get('task') != 'compare':
             raise RunError(f'{str(folder)!r} holds a run of another kind. Name another folder.')
         if known.get('items') != facts['items']:
