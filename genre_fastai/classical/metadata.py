@@ -25,10 +25,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..items import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, item_groups,
                                 nearest, some)
+from ..state import from_state, nest, nested, state_of, stateful
 from ..data.cells import (as_text, guess_separator, is_genre, is_literal, names_in, parse_genres,
                                      parse_literal, years_in)
 from ..datasets.synthetic import TRUTH_COLUMNS
-from .ridge import KernelRidgeClassifier, repeated_groups
+from .ridge import RidgeClassifier, choose_ridge, repeated_groups
+from .text_ridge import counter_state, restore_counter
 
 # %% ../../nbs/35_classical.metadata.ipynb #37e0794c
 _OURS = [*ITEM_COLUMNS, 'mended', 'matched_by', 'group', 'fold']
@@ -84,6 +86,7 @@ _UNIT = re.compile(r'^[$€£]\s*|\s*(?:%|min\.?|mins|minutes?|pages?|pp?\.|usd|
                    re.I)
 _THOUSANDS = re.compile(r'(?<=\d),(?=\d{3}(?!\d))')
 
+@stateful('number column')
 class NumberColumn:
     "Numbers or years to their nearness to `knots` (n_knots,), between which the fitted rows are about equally many"
     def __init__(self,
@@ -120,6 +123,13 @@ class NumberColumn:
                                    handle_missing='zeros', sparse_output=True).fit(self.knots[:, None])
         return normalize(spline.transform(self.numbers(cells)[:, None])).astype(np.float32)
 
+    kind = property(lambda self: 'years' if self.years else 'numbers') # What its cells hold
+    def __len__(self): return len(self.knots)
+    def to_state(self): return {'years': self.years}, {'knots': self.knots}
+
+    @classmethod
+    def from_state(cls, facts, arrays): return cls(arrays['knots'], facts['years'])
+
 # %% ../../nbs/35_classical.metadata.ipynb #5db4ca58
 def _last_first(cut, single):
     "Are the cells that were cut at a comma (lists of parts) people with the last name first? `single`: the other cells"
@@ -136,6 +146,7 @@ def _separator(texts):
         return None
     return None if _last_first(cut, [text for text in texts if ',' not in text]) else ','
 
+@stateful('name column')
 class NameColumn:
     "Names to a number each, rare ones weigh more (TF-IDF)"
     def __init__(self,
@@ -165,6 +176,16 @@ class NameColumn:
     ): # (n, n_names) csr float32, rows of length 1, or 0 where there is no known name
         return self.counter.transform(self.names(cells))
 
+    kind = 'names' # What its cells hold
+    def __len__(self): return len(self.counter.vocabulary_)
+    def to_state(self): return {'sep': self.sep}, counter_state(self.counter)
+
+    @classmethod
+    def from_state(cls, facts, arrays):
+        self = cls(facts['sep'])
+        restore_counter(self.counter, arrays)
+        return self
+
 # %% ../../nbs/35_classical.metadata.ipynb #738491a3
 def _fitted_column(cells):
     "The column for these plain cells; an `ItemsError` that says why there is none"
@@ -193,6 +214,7 @@ def _checked(frame, names=None):
     if odd: raise ItemsError(f'column names must be strings, each once; found {some(odd)}. Rename them.')
     return frame
 
+@stateful('metadata table')
 class MetadataTable(TransformerMixin, BaseEstimator):
     "Columns of metadata to (n, d) sparse float32, each column a block of length 1 or, where the cell is missing, 0"
     def fit(self,
@@ -231,21 +253,31 @@ class MetadataTable(TransformerMixin, BaseEstimator):
         for name in unread:
             column, filled = self.columns_[name], unread[name][has_metadata(unread[[name]])]
             if len(filled):
-                what = 'names' if isinstance(column, NameColumn) else 'years' if column.years else 'numbers'
-                warnings.warn(f'column {name!r} holds {what} in the fitted rows; none of the {len(filled)} filled '
+                warnings.warn(f'column {name!r} holds {column.kind} in the fitted rows; none of the {len(filled)} filled '
                               f'cells here can be read as such: {some(filled.map(str).to_list())}.', stacklevel=3)
 
     def describe(self)->pd.DataFrame: # A row a column: taken as, n (knots or names), unread (filled cells), why
         "What each column was taken as, and why others were left out"
-        def kind(c): return 'names' if isinstance(c, NameColumn) else 'years' if c.years else 'numbers'
-        def size(c): return len(c.counter.vocabulary_) if isinstance(c, NameColumn) else len(c.knots)
-        rows = [(name, kind(c), size(c), c.unread, '') for name, c in self.columns_.items()]
+        rows = [(name, c.kind, len(c), c.unread, '') for name, c in self.columns_.items()]
         rows += [(name, 'left out', 0, 0, why) for name, why in self.left_out_.items()]
         return pd.DataFrame(rows, columns=['column', 'taken as', 'n', 'unread', 'why']).set_index('column')
 
+    def to_state(self):
+        states = [state_of(column) for column in self.columns_.values()]
+        arrays = {k: v for i, (_, own) in enumerate(states) for k, v in nest(f'column{i}', own).items()}
+        return {'names': list(self.columns_), 'columns': [facts for facts, _ in states]}, arrays
+
+    @classmethod
+    def from_state(cls, facts, arrays):
+        self = cls()
+        columns = [from_state(of_column, nested(f'column{i}', arrays)) for i, of_column in enumerate(facts['columns'])]
+        self.columns_, self.left_out_ = dict(zip(facts['names'], columns)), {}
+        return self
+
 # %% ../../nbs/35_classical.metadata.ipynb #2f6f7ef5
-class MetadataRidge(KernelRidgeClassifier):
-    "Ridge on `MetadataTable`, strength by left-out predictions (Allen 1974)"
+@stateful('metadata ridge')
+class MetadataRidge(RidgeClassifier):
+    "Ridge on `MetadataTable`, strength by out-of-fold predictions"
     def __init__(self,
         alphas=(.03, .1, .3, 1., 3.), # Strengths of the ridge to choose from
     ): self.alphas = alphas
@@ -255,20 +287,36 @@ class MetadataRidge(KernelRidgeClassifier):
         y, # (n,) names, or (n, n_genres) 0/1
         groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
-        targets, self._together = self._targets(y), repeated_groups(groups)
-        self.prior_, self.table_ = targets.mean(0), MetadataTable().fit(frame)
+        targets, self.table_ = self._targets(y), MetadataTable().fit(frame)
         x = self.table_.transform(frame)
-        best = min(self._judged_strengths((x @ x.T).toarray(), targets), key=lambda found: found[0])
-        _, self.alpha_, coef, self.left_out_ = best
-        self._calibrate(targets)
-        self.coef_ = (x.T @ coef).astype(np.float32)
+        kernel = [(None, (x @ x.T).toarray())]
+        chosen = choose_ridge(kernel, targets, self.alphas, self.multilabel_, repeated_groups(groups))
+        self.coef_ = (x.T @ self._take(chosen)).astype(np.float32)
         return self
+
+    def similarity(self,
+        frame:pd.DataFrame, # Columns of metadata
+        to:pd.DataFrame, # Of others
+    )->np.ndarray: # (n, n_to), at most 1
+        "In how much of what they say two rows agree"
+        check_is_fitted(self, 'coef_')
+        return (self.table_.transform(frame) @ self.table_.transform(to).T).toarray()
 
     def decision_function(self,
         frame:pd.DataFrame, # Columns of metadata
     ): # (n, n_classes) scores: estimates of P(genre) that may leave 0 to 1
         check_is_fitted(self, 'coef_')
-        return self.prior_ + self.table_.transform(frame) @ self.coef_
+        return self.class_prior_ + self.table_.transform(frame) @ self.coef_
+
+    def to_state(self):
+        (facts, arrays), (of_table, numbers) = self._common_state(), state_of(self.table_)
+        return facts | {'table': of_table}, arrays | nest('table', numbers) | {'coef': self.coef_}
+
+    @classmethod
+    def from_state(cls, facts, arrays):
+        self = cls()._restore(facts, arrays)
+        self.table_, self.coef_ = from_state(facts['table'], nested('table', arrays)), arrays['coef']
+        return self
 
 # %% ../../nbs/35_classical.metadata.ipynb #f4df1d8c
 def _readings(cells):

@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from ..items import some
+from ..state import stateful
 from ..evaluate.metrics import left_out_loss
 
 # %% ../../nbs/36_classical.stack.ipynb #557f68c2
@@ -57,6 +58,7 @@ def _sets(m):
     "Every set of `m` models, small ones first"
     return [set_ for k in range(1, m + 1) for set_ in combinations(range(m), k)]
 
+@stateful('stack')
 class ProbabilityStack(BaseEstimator):
     "One probability from those of several models, for every set of models that may speak (stacking, Wolpert 1992)"
     min_rows = 30 # A model, or a set of models, that could read fewer rows gets no weights of its own
@@ -152,6 +154,17 @@ class ProbabilityStack(BaseEstimator):
         "Give set `k` the mean of what `sets`, which are smaller, have"
         found = [self.sets_.index(s) for s in sets]
         self.weights_[k], self.offsets_[k] = self.weights_[found].sum(0)/n, self.offsets_[found].mean(0)
+
+    def to_state(self):
+        facts = {'multilabel': self.multilabel, 'shrinkage': self.shrinkage_, 'sets': [list(s) for s in self.sets_]}
+        return facts, {k: getattr(self, f'{k}_') for k in ('weights', 'offsets', 'prior', 'knows')}
+
+    @classmethod
+    def from_state(cls, facts, arrays):
+        self = cls(facts['multilabel'])
+        self.shrinkage_, self.sets_ = facts['shrinkage'], [tuple(s) for s in facts['sets']]
+        for name, values in arrays.items(): setattr(self, f'{name}_', values)
+        return self
 
     def predict_proba(self,
         probs, # (n_models, n, n_genres) probabilities; NaN in the rows that a model cannot read

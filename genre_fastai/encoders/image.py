@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['colour_descriptors', 'fast_dtype', 'Body', 'body_network', 'load_body', 'describe_bodies', 'ColourEncoder',
-           'PixelEncoder', 'BodyEncoder', 'make_encoder', 'prepare_picture', 'embed_items']
+           'PixelEncoder', 'BodyEncoder', 'make_encoder', 'tensor_arrays', 'array_tensors', 'body_facts', 'empty_body',
+           'prepare_picture', 'embed_items']
 
 # %% ../../nbs/26_encoders.image.ipynb #859d19eb
 import hashlib, sys, time
@@ -13,12 +14,14 @@ from dataclasses import replace
 from statistics import median
 
 import numpy as np, pandas as pd, timm, torch
+from fastai.vision.all import patch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
 from ..runs import DiskCache, cache_folder, progress
 from ..items import check_items
+from ..state import stateful
 from ..data.images import open_image, scan_images, squeeze
 from .weights import BODIES, Weights, WeightsError, body_config, resolve_weights, with_tag
 
@@ -275,6 +278,60 @@ def make_encoder(
     if encoder == 'colours': return ColourEncoder()
     if encoder == 'pixels': return PixelEncoder()
     return BodyEncoder(load_body(encoder))
+
+# %% ../../nbs/26_encoders.image.ipynb #0436afd1
+def tensor_arrays(
+    model:torch.nn.Module, # Any network
+)->dict: # Name -> array
+    "Every number in a network"
+    return {k: v.cpu().numpy() for k, v in model.state_dict().items()}
+
+def array_tensors(
+    arrays:dict, # From `tensor_arrays`
+)->dict: # For `load_state_dict`
+    "The same as tensors"
+    return {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+
+def body_facts(
+    body:Body, # From `load_body`
+)->dict: # For JSON
+    "Which architecture a body is, and how pictures are prepared for it"
+    return {k: v for k, v in vars(body.weights).items() if k != 'path'}
+
+def empty_body(
+    facts:dict, # From `body_facts`, perhaps by way of JSON
+)->Body: # Its numbers are random until `load_state_dict`
+    "The architecture that is meant"
+    found = Weights(path=None, **{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
+    return Body(body_network(found), found)
+
+stateful('colours')(ColourEncoder)
+stateful('pixels')(PixelEncoder)
+stateful('body')(BodyEncoder)
+
+@patch
+def to_state(self:ColourEncoder): return {}, {}
+
+@patch(cls_method=True)
+def from_state(cls:ColourEncoder, facts, arrays): return cls()
+
+@patch
+def to_state(self:PixelEncoder): return {'size': self.size}, {}
+
+@patch(cls_method=True)
+def from_state(cls:PixelEncoder, facts, arrays): return cls(facts['size'])
+
+@patch
+def to_state(self:BodyEncoder):
+    facts = {'depths': self.depths, 'size': self.size, 'flip': self.flip, 'fast': self.dtype is not None}
+    return facts | {'weights': body_facts(self.body)}, tensor_arrays(self.body.model)
+
+@patch(cls_method=True)
+def from_state(cls:BodyEncoder, facts, arrays):
+    body = empty_body(facts['weights'])
+    body.model.load_state_dict(array_tensors(arrays))
+    size = tuple(facts['size']) if isinstance(facts['size'], list) else facts['size']
+    return cls(body, facts['depths'], size, facts['flip'], facts['fast'])
 
 # %% ../../nbs/26_encoders.image.ipynb #d8b08605
 def prepare_picture(

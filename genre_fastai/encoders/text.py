@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['text_tokenizer', 'TextBody', 'load_text_body', 'tiny_text_encoder', 'text_body_network', 'SentenceEncoder',
-           'embed_windows', 'embed_texts']
+           'text_body_state', 'empty_text_body', 'embed_windows', 'embed_texts']
 
 # %% ../../nbs/27_encoders.text.ipynb #107c6af4
-import contextlib, hashlib, itertools, warnings
+import contextlib, hashlib, itertools, json, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
+from fastai.vision.all import patch
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
@@ -18,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ..runs import DiskCache, cache_folder, progress
 from ..items import ItemsError, check_items, some
+from ..state import array_to_text, stateful, text_to_array
 from ..data.texts import MAX_CHARS, text_windows
 from .weights import PACKAGE, TextWeights, WeightsError, resolve_text_weights
-from .image import fast_dtype
+from .image import array_tensors, fast_dtype, tensor_arrays
 
 # %% ../../nbs/27_encoders.text.ipynb #4f953ab1
 @contextlib.contextmanager
@@ -264,6 +266,39 @@ class SentenceEncoder:
             mask = (torch.arange(ids.shape[1]) < torch.from_numpy(lengths[batch])[:, None]).to(self.device)
             vectors[batch] = self._forward(ids, mask).cpu().numpy()
         return vectors
+
+# %% ../../nbs/27_encoders.text.ipynb #02bbbe05
+_SETTINGS = ['depths', 'max_length', 'stride', 'max_windows'] # Of a `SentenceEncoder`
+
+def text_body_state(
+    body:TextBody, # From `load_text_body`
+)->tuple[dict, dict]: # Facts for JSON, and the tokenizer as an array
+    "Which architecture a text body is, and how it cuts texts"
+    weights = {k: v for k, v in vars(body.weights).items() if k != 'folder'} | {'arch': Path(body.weights.arch).name}
+    facts = {'config': json.loads(body.model.config.to_json_string()), 'weights': weights}
+    return facts, {'tokenizer': text_to_array(body.tokenizer.to_str())}
+
+def empty_text_body(
+    facts:dict, # From `text_body_state`, perhaps by way of JSON
+    arrays:dict, # Likewise
+)->TextBody: # Its numbers are random until `load_state_dict`
+    "The architecture that is meant, with its tokenizer"
+    tokenizer = array_to_text(arrays['tokenizer'])
+    return text_body_network(facts['config'], tokenizer, TextWeights(folder='', **facts['weights']))
+
+stateful('sentences')(SentenceEncoder)
+
+@patch
+def to_state(self:SentenceEncoder):
+    facts, tokenizer = text_body_state(self.body)
+    settings = {k: getattr(self, k) for k in _SETTINGS} | {'fast': self.dtype is not None}
+    return settings | facts, tensor_arrays(self.body.model) | tokenizer
+
+@patch(cls_method=True)
+def from_state(cls:SentenceEncoder, facts, arrays):
+    body = empty_text_body(facts, arrays)
+    body.model.load_state_dict(array_tensors({k: v for k, v in arrays.items() if k != 'tokenizer'}))
+    return cls(body, *(facts[k] for k in _SETTINGS), facts['fast'])
 
 # %% ../../nbs/27_encoders.text.ipynb #42414c0c
 _SHARD = 200_000 # characters that are worked on and stored at a time

@@ -11,12 +11,15 @@ __all__ = ['HEADS', 'POOLINGS', 'GenreModel', 'PictureModel', 'SmallCNN', 'Genre
 from contextlib import contextmanager
 
 import torch
+from fastai.vision.all import patch
 from timm.models import group_parameters
 from torch import nn
 
 from ..items import nearest
-from ..encoders.image import Body, fast_dtype, load_body
-from ..encoders.text import TextBody, load_text_body
+from ..state import stateful
+from ..encoders.image import (Body, array_tensors, body_facts, empty_body, fast_dtype, load_body,
+                                         tensor_arrays)
+from ..encoders.text import TextBody, empty_text_body, load_text_body, text_body_state
 
 # %% ../../nbs/44_learn.models.ipynb #cff6f859
 class GenreModel(nn.Module):
@@ -382,3 +385,55 @@ def feature_network(
     "The part of a model whose layers give maps"
     body = getattr(model, 'body', model[0] if isinstance(model, nn.Sequential) else model)
     return getattr(body, 'model', body)
+
+# %% ../../nbs/44_learn.models.ipynb #1aced6fe
+stateful('small cnn')(SmallCNN)
+stateful('genre net')(GenreNet)
+stateful('text net')(TextNet)
+stateful('fused net')(FusedNet)
+SmallCNN.inputs, GenreNet.inputs, TextNet.inputs, FusedNet.inputs = ['image'], ['image'], ['text'], ['image', 'text']
+
+def _filled(model, arrays, facts):
+    "A network with its numbers"
+    model.load_state_dict(array_tensors({k: v for k, v in arrays.items() if k != 'tokenizer'}))
+    model.fast = facts['fast']
+    return model
+
+@patch
+def to_state(self:SmallCNN):
+    return {'n_out': self.head[-1].out_features, 'fast': self.fast}, tensor_arrays(self)
+
+@patch(cls_method=True)
+def from_state(cls:SmallCNN, facts, arrays): return _filled(cls(facts['n_out']), arrays, facts)
+
+@patch
+def to_state(self:GenreNet):
+    facts = {'n_out': self.head[-1].out_features, 'fast': self.fast, 'head': self.head_kind}
+    return facts | {'weights': body_facts(self.body)}, tensor_arrays(self)
+
+@patch(cls_method=True)
+def from_state(cls:GenreNet, facts, arrays):
+    return _filled(cls(empty_body(facts['weights']), facts['n_out'], head=facts['head'] or 'linear'), arrays, facts)
+
+@patch
+def to_state(self:TextNet):
+    facts = {'n_out': self.head.out[-1].out_features, 'fast': self.fast, 'pooling': self.head.pooling}
+    of_body, tokenizer = text_body_state(self.body)
+    return facts | of_body, tensor_arrays(self) | tokenizer
+
+@patch(cls_method=True)
+def from_state(cls:TextNet, facts, arrays):
+    return _filled(cls(empty_text_body(facts, arrays), facts['n_out'], facts['pooling']), arrays, facts)
+
+@patch
+def to_state(self:FusedNet):
+    head = self.head
+    facts = {'n_out': head.out[-1].out_features, 'fast': self.fast, 'pooling': head.windows.pooling,
+             'width': head.out[-1].in_features, 'body': body_facts(self.body)}
+    of_text, tokenizer = text_body_state(self.text_body)
+    return facts | of_text, tensor_arrays(self) | tokenizer
+
+@patch(cls_method=True)
+def from_state(cls:FusedNet, facts, arrays):
+    bodies = empty_body(facts['body']), empty_text_body(facts, arrays)
+    return _filled(cls(*bodies, facts['n_out'], facts['pooling'], width=facts['width']), arrays, facts)
