@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .items import ItemsError, check_items, genre_counts, genre_matrix, is_multilabel
 from .data.images import scan_images
-from .data.texts import clean_texts, describe_lengths, looks_like_id, text_leakage, text_lengths
+from .data.texts import clean_texts, describe_lengths, looks_like_id, text_key, text_leakage, text_lengths
 from .data.show import draw_grid, short_name
 
 # %% ../nbs/10_view_data.ipynb #087d654d
@@ -63,7 +63,7 @@ def _describe_pictures(items, scan):
 def _describe_texts(items):
     "What would become of the rows if texts were needed, and how long the texts are"
     cleaned = clean_texts(items)
-    key = cleaned.text.str.casefold().str.findall(r'\w+').str.join(' ')
+    key = cleaned.text.map(text_key)
     complete = cleaned.text.notna() & (items.genres.map(len) > 0)
     repeated = complete & key.where(complete).duplicated()
     left = complete & ~repeated

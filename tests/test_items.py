@@ -2,7 +2,7 @@
 import multiprocessing, os, signal, sqlite3, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from hypothesis import given, strategies as st
 
 from genre_fastai.runs import (CacheError, DiskCache, atomic_path, cache_folder, clear_cache, describe_cache,
@@ -161,3 +161,22 @@ def test_the_cache_folder_is_what_it_was_after_an_error(tmp_path, monkeypatch):
             with ThreadPoolExecutor(1) as pool: assert pool.submit(cache_folder).result() == inside
             raise RuntimeError
         assert os.environ.get('GENRE_FASTAI_CACHE') == before and not inside.exists()
+
+
+@pytest.mark.parametrize('given', [
+    [['A', 'B'], ['C']], [('A', 'B'), ('C',)], [{'B', 'A'}, {'C'}], [frozenset('BA'), 'C'],
+    [np.array(['A', 'B']), np.array('C')], [['A', 'B'], np.str_('C')]])
+def test_genres_in_any_form_are_lists(given):
+    items = check_items(make_items(genres=given))
+    assert items.genres.tolist() == [['A', 'B'], ['C']] and all(type(g) is list for g in items.genres)
+
+
+def test_missing_genres_are_empty_lists_and_what_are_no_genres_is_said():
+    assert make_items(genres=[None, np.nan, pd.NA, 'A', set()]).genres.tolist() == [[], [], [], ['A'], []]
+    with pytest.raises(ItemsError, match="not a list of names in 1 of 2 rows: '1'"): check_items(make_items(genres=['A', 5]))
+
+
+def test_check_items_is_strict_about_what_a_table_holds():
+    items = make_items(genres=['A', 'B'])
+    for genres in [('A',), {'A'}, frozenset('A'), np.array(['A'])]:
+        with pytest.raises(ItemsError, match='not a list of names'): check_items(items.assign(genres=pd.Series([genres, ['B']])))
