@@ -1486,6 +1486,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'genre_fastai.items._report_path': ('items.html#_report_path', 'genre_fastai/items.py'),
                                     'genre_fastai.items.check_count': ('items.html#check_count', 'genre_fastai/items.py'),
                                     'genre_fastai.items.check_items': ('items.html#check_items', 'genre_fastai/items.py'),
+                                    'genre_fastai.items.checked': ('items.html#checked', 'genre_fastai/items.py'),
                                     'genre_fastai.items.genre_counts': ('items.html#genre_counts', 'genre_fastai/items.py'),
                                     'genre_fastai.items.genre_matrix': ('items.html#genre_matrix', 'genre_fastai/items.py'),
                                     'genre_fastai.items.genre_vocab': ('items.html#genre_vocab', 'genre_fastai/items.py'),

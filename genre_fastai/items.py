@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ITEM_COLUMNS', 'SPLITS', 'TRUTH_COLUMNS', 'ItemsError', 'to_list', 'make_items', 'some', 'nearest', 'check_count',
-           'check_items', 'genre_counts', 'genre_vocab', 'is_multilabel', 'genre_matrix', 'item_groups',
+           'check_items', 'checked', 'genre_counts', 'genre_vocab', 'is_multilabel', 'genre_matrix', 'item_groups',
            'paths_by_genre', 'is_synthetic', 'Report', 'save_items', 'restore_lists', 'load_items', 'load_report']
 
 # %% ../nbs/00b_items.ipynb #d1147408
-import difflib
+import difflib, functools
 from numbers import Integral
 from pathlib import Path
 
@@ -130,6 +130,19 @@ def check_items(
             'Set it first: items = split_items(items).' if column == 'split' else 'Check how the items were read.'))
         if every and empty.any(): fail(f'{column} is empty', empty, mend)
     return items
+
+# %% ../nbs/00b_items.ipynb #c2ac2370
+def checked(
+    needs=(), # As in `check_items`
+    every:bool=False, # As in `check_items`
+): # A decorator
+    "For a function of items: the table is checked first. `function.unchecked` is for rows that were checked already"
+    def decorate(f):
+        @functools.wraps(f)
+        def at_the_door(items, *args, **kwargs): return f(check_items(items, needs, every), *args, **kwargs)
+        at_the_door.unchecked = f
+        return at_the_door
+    return decorate
 
 # %% ../nbs/00b_items.ipynb #968a6e14
 def genre_counts(

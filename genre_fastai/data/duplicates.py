@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..runs import DiskCache, cache_folder, progress
-from ..items import ItemsError, check_items, nearest, some
+from ..items import ItemsError, check_items, checked, nearest, some
 from .images import ImageError, open_image, scan_images
 from .texts import text_column, text_key, words_of
 from .show import plain_text
@@ -134,11 +134,12 @@ def text_clusters(
     if not .2 <= threshold <= 1: raise ValueError(f'threshold is {threshold}; use a similarity from .2 to 1.')
     if unit not in _UNITS: raise ValueError(f'unit is {unit!r}; use one of {list(_UNITS)}.')
     if size < 1: raise ValueError(f'size is {size}; use 1 or more {unit}.')
-    words = [words_of(text) if isinstance(text, str) else [] for text in text_column(texts)]
+    texts = text_column(texts)
+    words = [words_of(text) if isinstance(text, str) else [] for text in texts]
     keys = pd.Series(map(' '.join, words), dtype=object)
     n_parts = np.array([len(part) for part in (words if unit == 'words' else keys)])
     telling = (n_parts >= size) & np.array([len(w) >= min_words for w in words], dtype=bool)
-    cluster = pd.Series(pd.NA, index=text_column(texts).index, dtype='Int64')
+    cluster = pd.Series(pd.NA, index=texts.index, dtype='Int64')
     if not telling.any(): return cluster
     code, distinct = pd.factorize(keys[telling], sort=True)
     pairs = _band_pairs(_signatures(_shingles(key, size, unit) for key in distinct), _band_size(threshold))
@@ -157,7 +158,7 @@ def text_duplicates(
 )->pd.DataFrame: # A row a copy: kind ('near text'), group, item_id, genres, conflict
     "All items whose text is nearly that of another; groups in which all texts are equal are left out"
     table = check_items(items)[['item_id', 'genres']].assign(kind='near text')
-    table['cluster'] = text_clusters(items, threshold, **kwargs)
+    table['cluster'] = text_clusters(items.text, threshold, **kwargs)
     table['content'] = items.text.map(lambda text: ' '.join(words_of(text)), na_action='ignore')
     table = table[table.cluster.notna()]
     groups = table.groupby('cluster', sort=False)
@@ -170,7 +171,7 @@ def text_duplicates(
 # %% ../../nbs/12_data.duplicates.ipynb #67a6313d
 def _scan_for(items, scan):
     "`scan` in the order of `items`; pictures are looked at where it is None"
-    if scan is None: scan = scan_images(items)
+    if scan is None: scan = scan_images.unchecked(items)
     missing = ~items.item_id.isin(scan.item_id)
     if missing.any():
         raise ItemsError(f'scan lacks {int(missing.sum())} of {len(items)} items: {some(items.item_id[missing])}. '
@@ -195,12 +196,13 @@ def _labels(items, near, max_distance, min_similarity, scan):
             labels['near picture'] = labels['exact picture'].map(_near_labels(pictures, max_distance))
     if items.text.notna().any():
         labels['same text'] = items.text.map(text_key)
-        if near: labels['near text'] = text_clusters(items, min_similarity)
+        if near: labels['near text'] = text_clusters(items.text, min_similarity)
     return {kind: pd.Series(values.to_numpy(dtype=object), index=items.index) for kind, values in labels.items()}
 
 # %% ../../nbs/12_data.duplicates.ipynb #1c97ce5f
 _EXACT = {'near picture': 'exact picture', 'near text': 'same text'}
 
+@checked()
 def find_duplicates(
     items:pd.DataFrame, # Items
     near:bool=True, # Look for near copies of pictures and texts as well
@@ -209,7 +211,6 @@ def find_duplicates(
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
 )->pd.DataFrame: # A row a copy: kind (exact or near picture, same or near text), group, item_id, genres, conflict
     "All items that have a copy, by kind of copy; a group is named after its smallest item_id"
-    check_items(items)
     tables = []
     labels = _labels(items, near, max_distance, min_similarity, scan)
     for kind, label in labels.items():
@@ -261,6 +262,7 @@ def show_duplicates(
         row[0].text(-.06, .5, label, rotation=90, va='center', ha='right', fontsize=8, transform=row[0].transAxes)
 
 # %% ../../nbs/12_data.duplicates.ipynb #143b0e3f
+@checked()
 def duplicate_groups(
     items:pd.DataFrame, # Items
     *,
@@ -271,7 +273,6 @@ def duplicate_groups(
     scan:pd.DataFrame=None, # What `scan_images` found; `None`: look now
 )->pd.Series: # Group of each row, named after the smallest item_id in it; index as `items`
     "Groups of items that must stay on one side of a split: connected by copies or by `group_col`, in any row order"
-    check_items(items)
     labels = _labels(items, near, max_distance, min_similarity, scan)
     if group_col is not None:
         if group_col not in items:

@@ -16,7 +16,7 @@ import imagehash, numpy as np, pandas as pd
 from PIL import Image, ImageOps
 
 from ..runs import DiskCache, cache_folder, progress
-from ..items import Report, check_items
+from ..items import Report, check_items, checked
 
 # %% ../../nbs/04_data.images.ipynb #a7aabdf6
 MAX_PIXELS = 40_000_000 # Pictures with more pixels are refused before they are decoded
@@ -209,6 +209,7 @@ def _n_workers(n): return n or min(8, os.cpu_count() or 1)
 
 def _parts(values, n): return [values[i:i+n] for i in range(0, len(values), n)]
 
+@checked()
 def scan_images(
     items:pd.DataFrame, # Items; `image` holds paths
     cache:DiskCache=None, # Where results are remembered; `None`: `scans.sqlite` in `cache_folder()`
@@ -216,7 +217,6 @@ def scan_images(
     max_pixels:int=MAX_PIXELS, # Do not decode pictures with more
 )->pd.DataFrame: # Index of `items`, columns `SCAN_COLUMNS`
     "Look at every picture once: digest, format, size, oddities, problem, perceptual hash, blankness"
-    check_items(items)
     cache = DiskCache(cache_folder()/'scans.sqlite') if cache is None else cache
     paths = [None if p is None or p is pd.NA or p != p else os.fspath(p) for p in items.image]
     stamps = {p: _stamp(p) for p in dict.fromkeys(paths)}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from ftfy.fixes import unescape_html
 
-from ..items import ItemsError, check_items, genre_counts, some
+from ..items import ItemsError, check_items, checked, genre_counts, some
 from .tables import mend_text
 
 # %% ../../nbs/06_data.texts.ipynb #144a5815
@@ -273,12 +273,12 @@ def _excerpt(text, found, n=30):
     start, end = max(found.start() - n, 0), found.end() + n
     return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}".replace('\n', ' ')
 
+@checked(needs=('text', 'genres'))
 def text_leakage(
     items:pd.DataFrame, # Items with texts and genres
     words:dict=None, # Genre -> a list of further names, e.g. `{'Sci-Fi': ['science fiction']}`
 )->pd.DataFrame: # Index genre; columns items, with_name, share, others_with_name, share_of_others, lift, example
     "In how many texts of each genre, and of the others, does its name stand? Highest share first"
-    check_items(items, needs=['text', 'genres'])
     unknown = set(words or {}) - set(genre_counts(items).index)
     if unknown: raise ItemsError(f'words names genres that no item has: [{some(sorted(unknown))}]. Leave them out.')
     items, rows = items[items.text.notna()].reset_index(drop=True), []
@@ -295,11 +295,12 @@ def text_leakage(
     return pd.DataFrame(rows, columns=columns).set_index('genre').sort_values('share', ascending=False, kind='stable')
 
 # %% ../../nbs/06_data.texts.ipynb #650a9c0f
+@checked(needs='genres')
 def suggest_merges(
     items:pd.DataFrame, # Items with genres
 )->pd.DataFrame: # Index genre; columns into: the name it could take; items with `genre`; total: items with any spelling
     "Spellings of one genre: `merge_genres(items, suggest_merges(items)['into'].to_dict())` joins them"
-    counts = genre_counts(check_items(items, needs=['genres']))
+    counts = genre_counts(items)
     table = counts.reset_index().assign(key=counts.index.map(genre_key))
     table = table[table.key != '']
     spellings = table.groupby('key', sort=False)      # the most frequent comes first
