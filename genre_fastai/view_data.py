@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .items import ItemsError, check_items, genre_counts, genre_matrix, is_multilabel
 from .data.images import scan_images
-from .data.texts import clean_texts, describe_lengths, looks_like_id, text_leakage, text_lengths
+from .data.texts import clean_texts, describe_lengths, looks_like_id, text_key, text_leakage, text_lengths
 from .data.show import draw_grid, short_name
 
 # %% ../nbs/10_view_data.ipynb #087d654d
@@ -26,7 +26,7 @@ def _spread(values):
 
 def _checked_scan(items, scan):
     "The scan that was given, if it is one of these items; else a new one"
-    if scan is None: return scan_images(items)
+    if scan is None: return scan_images.unchecked(items)
     if not scan.index.equals(items.index):
         raise ItemsError('scan belongs to other items: its rows differ. Leave it out, or pass scan_images(items).')
     return scan
@@ -62,8 +62,8 @@ def _describe_pictures(items, scan):
 
 def _describe_texts(items):
     "What would become of the rows if texts were needed, and how long the texts are"
-    cleaned = clean_texts(items)
-    key = cleaned.text.str.casefold().str.findall(r'\w+').str.join(' ')
+    cleaned = clean_texts(items.text)
+    key = cleaned.text.map(text_key)
     complete = cleaned.text.notna() & (items.genres.map(len) > 0)
     repeated = complete & key.where(complete).duplicated()
     left = complete & ~repeated
@@ -84,7 +84,7 @@ def _describe_texts(items):
 
 def _describe_lengths(items):
     facts = {}
-    for unit, row in describe_lengths(text_lengths(items)).iterrows():
+    for unit, row in describe_lengths(text_lengths(items.text.set_axis(items.item_id))).iterrows():
         quartiles = ' / '.join(f'{row[q]:,.0f}' for q in ('25%', '50%', '75%'))
         facts |= {f'{unit}, mean': round(float(row['mean']), 1),
                   f'{unit}, standard deviation': round(float(row['std']), 1),
@@ -94,7 +94,8 @@ def _describe_lengths(items):
 def _describe_leakage(items, max_genres=20):
     "For the most frequent genres: how often their names stand in texts of their own, and of others"
     frequent = set(genre_counts(items).index[:max_genres])
-    leakage = text_leakage(items.assign(genres=items.genres.map(lambda gs: [g for g in gs if g in frequent])))
+    items = items.assign(genres=items.genres.map(lambda gs: [g for g in gs if g in frequent]))
+    leakage = text_leakage.unchecked(items)
     return {row.Index: f'{row.with_name:,} of {row.items:,} ({row.share:.0%}), of other texts {row.share_of_others:.1%}'
             for row in leakage.itertuples()}
 
@@ -244,7 +245,7 @@ def plot_text_lengths(
     "A histogram of the number of words, with quartiles; or quartiles for each genre"
     check_items(items)
     if not items.text.notna().any(): return _nothing(ax, 'Words a text', 'no item has a text')
-    words = text_lengths(items).words.set_axis(items.index[items.text.notna()])
+    words = text_lengths(items.text).words
     genres = items.genres[items.text.notna()]
     if by_genre and not genres.map(len).any(): return _nothing(ax, 'Words a text by genre', 'no text has a genre')
     wide = words.max() > 20*max(words.median(), 1)

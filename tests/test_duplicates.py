@@ -8,9 +8,10 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from genre_fastai.runs import rng_for
 from genre_fastai.items import ItemsError, make_items
-from genre_fastai.data.duplicates import duplicate_groups, find_duplicates, near_hashes, show_duplicates, text_key
+from genre_fastai.data.duplicates import duplicate_groups, find_duplicates, near_hashes, show_duplicates
 from genre_fastai.data.images import open_image, scan_images
 from genre_fastai.data.readers import read_folder
+from genre_fastai.data.texts import text_key
 from genre_fastai.datasets.synthetic import made_items
 
 

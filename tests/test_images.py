@@ -1,11 +1,11 @@
 "Pictures: every odd kind, every kind of damage, the scan and the cache of small copies"
-import io, os, threading, zlib
+import io, itertools, os, threading, zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from PIL import Image, ImageDraw, ImageFile
+from PIL import Image, ImageDraw, ImageFile, ImageOps
 
 from genre_fastai.data import images
 from genre_fastai.runs import DiskCache
@@ -165,6 +165,22 @@ def test_broken_exif_does_not_matter():
     for junk in (b'Exif\0\0', b'Exif\0\0II*\0\xff\xff\xff\xff', b'Exif\0\0MM\0*' + bytes(50)):
         opened = open_image(content(drawing(), exif=junk))
         assert opened.size == (60, 90)
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_a_picture_is_turned_whatever_else_its_exif_block_holds():
+    exif, raised = Image.Exif(), 0
+    exif[274], exif[271], exif[282] = 6, 'Maker', 72.
+    whole = exif.tobytes()
+    for i, value in itertools.product(range(6, len(whole)), (0, 2, 255)):
+        source = content(drawing((24, 40)), exif=whole[:i] + bytes([value]) + whole[i+1:])
+        with Image.open(io.BytesIO(source)) as stored:
+            try: turn = stored.getexif().get(274, 1)
+            except Exception: turn = 1
+            try: ImageOps.exif_transpose(stored)
+            except Exception: raised += 1
+        assert open_image(source).size == ((40, 24) if turn in (5, 6, 7, 8) else (24, 40))
+    assert raised
 
 
 @pytest.mark.parametrize('format', ['GIF', 'WEBP', 'PNG', 'AVIF'])

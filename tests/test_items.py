@@ -1,11 +1,12 @@
 "The items table, reports and the cache: odd input, kills, many hands at once"
-import multiprocessing, signal, subprocess, sys, time
+import multiprocessing, os, signal, sqlite3, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from hypothesis import given, strategies as st
 
-from genre_fastai.runs import CacheError, DiskCache, atomic_path, rng_for, start_run
+from genre_fastai.runs import (CacheError, DiskCache, atomic_path, cache_folder, clear_cache, describe_cache,
+                               empty_cache, rng_for, start_run)
 from genre_fastai.items import (ItemsError, Report, check_items, genre_counts, genre_matrix, genre_vocab, load_items,
                                 load_report, make_items, save_items)
 
@@ -80,7 +81,7 @@ def test_many_threads_and_processes_open_one_cache_at_once(tmp_path):
 
 
 def test_a_kill_loses_nothing_that_was_put(tmp_path):
-    code = ('import sys; from genre_fastai.items import DiskCache; c = DiskCache(sys.argv[1])\n'
+    code = ('import sys; from genre_fastai.runs import DiskCache; c = DiskCache(sys.argv[1])\n'
             'for i in range(100000): c.put_many({str(i): b"x"*1000}); print(i, flush=True)')
     process = subprocess.Popen([sys.executable, '-c', code, tmp_path/'c.sqlite'], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
@@ -105,3 +106,77 @@ def test_unusable_cache_is_named(tmp_path):
     with pytest.raises(CacheError, match='GENRE_FASTAI_CACHE'): DiskCache(tmp_path/'file'/'c.sqlite')
     (tmp_path/'c.sqlite').write_bytes(b'no database'*100)
     with pytest.raises(CacheError, match='delete the file'): len(DiskCache(tmp_path/'c.sqlite'))
+
+
+def put_then_forget(path):
+    "Size of the file when all is in it, and after nine tenths were forgotten"
+    cache = DiskCache(path)
+    cache.put_many({str(i): bytes(10_000) for i in range(1000)})
+    with cache._connection() as connection: connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+    before, cache.max_bytes = path.stat().st_size, 1_000_000
+    cache.put_many({'one more': bytes(10_000)})
+    assert cache.n_bytes <= 1_000_000 and len(cache.get_many(['one more'])) == 1
+    return before, path.stat().st_size
+
+
+def test_a_cache_that_forgets_gives_its_space_back(tmp_path):
+    before, after = put_then_forget(tmp_path/'new.sqlite')
+    assert before > 10_000_000 and after < 1_500_000
+
+
+def test_a_cache_of_an_older_version_gives_its_space_back_too(tmp_path):
+    with sqlite3.connect(tmp_path/'old.sqlite') as old:
+        old.execute('PRAGMA journal_mode=WAL')
+        old.execute('CREATE TABLE entries (key TEXT PRIMARY KEY, value BLOB, used REAL)')
+        old.execute('INSERT INTO entries VALUES (?, ?, ?)', ('kept', b'x', 4e9))
+    old.close()
+    before, after = put_then_forget(tmp_path/'old.sqlite')
+    assert before > 10_000_000 and after < 1_500_000
+    assert DiskCache(tmp_path/'old.sqlite').get_many(['kept']) == {'kept': b'x'}
+    with sqlite3.connect(tmp_path/'old.sqlite') as old: assert old.execute('PRAGMA auto_vacuum').fetchone() == (2,)
+    old.close()
+
+
+def test_caches_are_described_and_cleared_and_nothing_else_is_touched(tmp_path):
+    assert describe_cache(tmp_path/'none').empty and clear_cache(tmp_path/'none') == 0
+    DiskCache(tmp_path/'a.sqlite', max_bytes=5_000_000).put_many({'x': bytes(3_000_000), 'y': b''})
+    with sqlite3.connect(tmp_path/'foreign.sqlite') as foreign: foreign.execute('CREATE TABLE films (title)')
+    foreign.close()
+    (tmp_path/'notes.txt').write_text('mine')
+    kept = {name: (tmp_path/name).read_bytes() for name in ('foreign.sqlite', 'notes.txt')}
+    table = describe_cache(tmp_path)
+    assert table.index.tolist() == ['a.sqlite'] and table.entries.tolist() == [2] and table.bound.tolist() == [5]
+    assert clear_cache(tmp_path) > 2 and describe_cache(tmp_path).entries.tolist() == [0]
+    assert describe_cache(tmp_path).MB.sum() < .1 and {name: (tmp_path/name).read_bytes() for name in kept} == kept
+    (tmp_path/'damaged.sqlite').write_bytes(b'no database'*100)
+    with pytest.raises(CacheError, match='damaged.sqlite.*Delete the file'): describe_cache(tmp_path)
+
+
+def test_the_cache_folder_is_what_it_was_after_an_error(tmp_path, monkeypatch):
+    for before in (None, str(tmp_path)):
+        if before: monkeypatch.setenv('GENRE_FASTAI_CACHE', before)
+        else: monkeypatch.delenv('GENRE_FASTAI_CACHE', raising=False)
+        with pytest.raises(RuntimeError), empty_cache():
+            inside = cache_folder()
+            with ThreadPoolExecutor(1) as pool: assert pool.submit(cache_folder).result() == inside
+            raise RuntimeError
+        assert os.environ.get('GENRE_FASTAI_CACHE') == before and not inside.exists()
+
+
+@pytest.mark.parametrize('given', [
+    [['A', 'B'], ['C']], [('A', 'B'), ('C',)], [{'B', 'A'}, {'C'}], [frozenset('BA'), 'C'],
+    [np.array(['A', 'B']), np.array('C')], [['A', 'B'], np.str_('C')]])
+def test_genres_in_any_form_are_lists(given):
+    items = check_items(make_items(genres=given))
+    assert items.genres.tolist() == [['A', 'B'], ['C']] and all(type(g) is list for g in items.genres)
+
+
+def test_missing_genres_are_empty_lists_and_what_are_no_genres_is_said():
+    assert make_items(genres=[None, np.nan, pd.NA, 'A', set()]).genres.tolist() == [[], [], [], ['A'], []]
+    with pytest.raises(ItemsError, match="not a list of names in 1 of 2 rows: '1'"): check_items(make_items(genres=['A', 5]))
+
+
+def test_check_items_is_strict_about_what_a_table_holds():
+    items = make_items(genres=['A', 'B'])
+    for genres in [('A',), {'A'}, frozenset('A'), np.array(['A'])]:
+        with pytest.raises(ItemsError, match='not a list of names'): check_items(items.assign(genres=pd.Series([genres, ['B']])))

@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import assume, given, settings, strategies as st
 
 from genre_fastai.runs import rng_for
-from genre_fastai.items import ItemsError, check_items, load_items, load_report, make_items, save_items
+from genre_fastai.items import ItemsError, check_items, is_synthetic, load_items, load_report, make_items, save_items
 from genre_fastai.data.cells import years_in
 from genre_fastai.data.merge import merge_sources, review_matches, settle_pairs, title_key
 from genre_fastai.datasets.synthetic import made_sources
@@ -415,3 +415,10 @@ def test_real_tables_of_known_truth():
     truth = a[['item_id']].merge(b.rename(columns={'item_id': 'other_id'})[['imdb_id', 'other_id']], left_on='item_id', right_on='imdb_id')
     precision, recall = score(report, truth)
     assert precision >= .99 and recall >= .97 and len(items) == report.n_in
+
+
+def test_what_is_joined_with_synthetic_rows_is_synthetic():
+    a, b, _ = made_sources(30)
+    own = table('own', ['The Quiet Harbour'])
+    assert is_synthetic(a) and is_synthetic(b) and not is_synthetic(merge_sources(own, own, on='title')[0])
+    for left, right in [(a, b), (a, own), (own, b)]: assert is_synthetic(merge_sources(left, right, on='title')[0])

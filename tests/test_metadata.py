@@ -6,7 +6,7 @@ from sklearn.preprocessing import SplineTransformer, normalize
 
 from genre_fastai.classical.baselines import genre_targets
 from genre_fastai.predict.bundle import model_from_state, model_state
-from genre_fastai.items import ItemsError, genre_matrix, make_items
+from genre_fastai.items import ItemsError, genre_matrix, is_synthetic, make_items
 from genre_fastai.datasets.synthetic import made_metadata
 from genre_fastai.classical.metadata import (MetadataRidge, MetadataTable, NameColumn, NumberColumn, has_metadata,
                                              metadata_columns, suspect_columns)
@@ -231,7 +231,10 @@ def test_columns_of_the_made_world_are_the_users_own_elsewhere():
     own = ['shown', 'told', 'planted', 'other_id']
     items = films(20)[['item_id', 'image', 'text', 'genres', 'split']].assign(**dict.fromkeys([*own, 'group', 'fold', 'mended'], 'x'))
     assert metadata_columns(items) == own
-    assert metadata_columns(items.assign(p_genres=.5)) == ['other_id'] and metadata_columns(items.assign(matched_by='title')) == own[:3]
+    assert metadata_columns(items.assign(matched_by='title')) == own[:3]
+    assert metadata_columns(items.assign(p_genres=.5)) == [*own, 'p_genres'] and not is_synthetic(items.assign(p_genres=.5))
+    items.attrs['synthetic'] = True
+    assert metadata_columns(items.assign(p_genres=.5)) == metadata_columns(items[::2]) == ['other_id']
     assert all(name in metadata_columns.__doc__ for name in ('group', 'fold', 'mended', 'matched_by', 'other_id'))
 
 

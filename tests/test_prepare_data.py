@@ -1,5 +1,5 @@
 "Edge cases of prepare_data: every row accounted for, no group crosses, the same split in any order"
-import os, re, warnings
+import os, re, sys, warnings
 from pathlib import Path
 
 import matplotlib
@@ -9,12 +9,14 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from genre_fastai.runs import rng_for
-from genre_fastai.items import (SPLITS, ItemsError, genre_counts, genre_matrix, genre_vocab, load_items, load_report,
+from genre_fastai.items import (SPLITS, ItemsError, check_items, genre_counts, genre_matrix, genre_vocab, load_items, load_report,
                                 make_items, save_items)
 from genre_fastai.data.images import scan_images
+from genre_fastai.data.duplicates import duplicate_groups, find_duplicates, text_duplicates
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import check_split, fold_items, sample_items, split_items
 from genre_fastai.prepare_data import plot_split, quarantine_items
+from genre_fastai.view_data import describe_items, plot_text_lengths
 from genre_fastai.data.genres import merge_genres, roll_up_genres, to_single_label
 from genre_fastai.data.readers import read_folder, read_table
 from genre_fastai.datasets.synthetic import made_items
@@ -666,3 +668,23 @@ def test_synopses(real, name, n_in, options):
     check_split(split)
     assert split.groupby('group').split.nunique().max() == 1
     check_split(fold_items(clean).assign(split='train'))
+
+
+def test_a_table_is_checked_once_by_each_function(monkeypatch, tmp_path):
+    items, calls = made_items(tmp_path, 60, duplicates=.2), []
+    def counted(table, *args, **kwargs):
+        calls.append(len(table))
+        return check_items(table, *args, **kwargs)
+    for name, module in list(sys.modules.items()):
+        if name.startswith('genre_fastai.') and hasattr(module, 'check_items'): monkeypatch.setattr(module, 'check_items', counted)
+    clean, _ = clean_items(items)
+    assert calls == [60]
+    for act in (split_items, fold_items, describe_items, plot_text_lengths, find_duplicates, scan_images, duplicate_groups,
+                text_duplicates):
+        calls.clear()
+        act(clean)
+        assert calls == [len(clean)]
+    split = split_items(clean)
+    calls.clear()
+    check_split(split.drop(columns='group'))
+    assert calls == [len(clean)]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from genre_fastai.items import ItemsError, check_items, genre_vocab, is_multilabel, load_items, make_items, save_items
+from genre_fastai.items import (ItemsError, check_items, genre_vocab, is_multilabel, is_synthetic, load_items,
+                                make_items, save_items)
 from genre_fastai.data.cells import guess_label_form, guess_separator, parse_genres, parse_label
 from genre_fastai.data.readers import find_images, list_files, mend_counts, read_folder, read_table
 from genre_fastai.data.tables import mend_text, read_raw
@@ -520,3 +521,25 @@ def test_an_empty_column_of_no_genre_is_reported(tmp_path):
     with pytest.warns(UserWarning, match="1 genre columns have no item and give no genre: 'N/A'"):
         items = read_table(write(tmp_path/'t.csv', text), genre_cols=['N/A', 'War', 'Pop', 'Unknown'])
     assert items.genres.tolist() == [['War'], [], ['Pop']] and items.mended.tolist() == [None, "genre such as 'N/A' left out", None]
+
+
+@pytest.mark.parametrize('kind', [list, tuple, set, frozenset, np.array])
+def test_genres_in_any_form_are_lists_and_sets_come_in_order(kind):
+    names = ['War', 'Drama', 'Crime', 'Comedy', 'Western', 'Horror', 'Sport', 'Noir']
+    frame = pd.DataFrame({'text': ['a', 'b', 'c'], 'genres': pd.Series([kind(names), kind(['Drama']), None], dtype=object)})
+    expected = [sorted(names) if kind in (set, frozenset) else names, ['Drama'], []]
+    items = check_items(read_table(frame))
+    assert items.genres.tolist() == expected and items.mended.isna().all()
+    assert [parse_label(v, 'list') for v in frame.genres] == expected
+    assert guess_label_form(frame.genres) == 'list'
+
+
+@pytest.mark.parametrize('ending', ['parquet', 'csv'])
+def test_a_table_that_went_through_a_file_comes_back_the_same(tmp_path, ending):
+    items = make_items(text=['a', 'b'], genres=[{'War', 'Drama'}, ['Drama']], year=[1999, 2004])
+    items.attrs['synthetic'] = True
+    if ending == 'parquet': save_items(items, tmp_path/'items.parquet')
+    else: items.to_csv(tmp_path/'items.csv', index=False)
+    again = read_table(tmp_path/f'items.{ending}')
+    assert again[list(items)].fillna('').to_dict('list') == items.fillna('').to_dict('list')
+    assert is_synthetic(again) == (ending == 'parquet') and is_synthetic(read_table(items))

@@ -6,10 +6,13 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from genre_fastai.runs import rng_for
-from genre_fastai.items import ItemsError, genre_matrix, is_multilabel
+from genre_fastai.items import ItemsError, genre_matrix, is_multilabel, is_synthetic, load_items, make_items, save_items
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.genres import add_parents, merge_genres, roll_up_genres, to_single_label
+from genre_fastai.data.split import fold_items, sample_items, split_items
 from genre_fastai.datasets.covers import TRAITS
-from genre_fastai.datasets.synthetic import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items, made_vocab,
-                                trait_odds, write_sentence)
+from genre_fastai.datasets.synthetic import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items, made_metadata,
+                                             made_vocab, read_items, trait_odds, write_sentence)
 
 FAULTS = dict(damaged=.15, blank=.05, duplicates=.25)
 
@@ -237,3 +240,23 @@ def test_best_possible_wants_made_items_as_they_were(tmp_path):
     with pytest.raises(ItemsError, match="'Memoir'"): best_possible(items.assign(genres=[['Memoir']]*10))
     with pytest.raises(ItemsError, match='p_genres_image'):
         best_possible(items.drop(columns='p_genres_image'), by='image')
+
+
+@pytest.mark.parametrize('act', [
+    lambda t: clean_items(t)[0], split_items, fold_items, lambda t: sample_items(t, 20), lambda t: merge_genres(t, {'War': None}),
+    roll_up_genres, to_single_label, add_parents, made_metadata, lambda t: made_metadata(split_items(clean_items(t)[0]))],
+    ids='clean split fold sample merge roll_up single parents metadata all'.split())
+@pytest.mark.filterwarnings('ignore:.*left without a genre')
+def test_synthetic_items_stay_synthetic_and_others_do_not_become_it(act, tmp_path):
+    items = made_items(tmp_path, 120, images=False, n_genres=4)
+    items['genres'] = items.genres.map(lambda gs: ['War' if g == items.genres[0][0] else g for g in gs])
+    own = make_items(**{name: items[name].tolist() for name in ('item_id', 'text', 'genres', 'p_genres')})
+    assert is_synthetic(act(items)) and not is_synthetic(act(own))
+    assert is_synthetic(load_items(save_items(act(items), tmp_path/'again.parquet')))
+
+
+def test_the_world_that_is_read_is_synthetic(tmp_path, monkeypatch):
+    monkeypatch.setenv('GENRE_FASTAI_CACHE', str(tmp_path))
+    assert is_synthetic(read_items(n=4, images=False)) and is_synthetic(read_items(n=4, images=False))
+    (tmp_path/'own.csv').write_text('text,genre\na,War\nb,Pop\n')
+    assert not is_synthetic(read_items(tmp_path/'own.csv'))

@@ -8,11 +8,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from genre_fastai.runs import rng_for
 from genre_fastai.items import ItemsError, make_items
-from genre_fastai.data.duplicates import text_key
 from genre_fastai.data.genres import merge_genres
 from genre_fastai.data.readers import mend_counts, read_table
 from genre_fastai.data.texts import (MAX_CHARS, clean_text, clean_texts, count_words, describe_lengths, looks_like_id,
-                                     suggest_merges, text_leakage, text_lengths, text_windows)
+                                     suggest_merges, text_key, text_leakage, text_lengths, text_windows)
 from genre_fastai.data.duplicates import text_clusters, text_duplicates
 
 LOREM = 'A retired detective returns to the island where her sister was last seen, and nobody wants to talk.'

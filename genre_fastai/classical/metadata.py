@@ -23,12 +23,11 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.preprocessing import SplineTransformer, normalize
 from sklearn.utils.validation import check_is_fitted
 
-from ..items import (ITEM_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab, item_groups,
-                                nearest, some)
+from ..items import (ITEM_COLUMNS, TRUTH_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab,
+                                is_synthetic, item_groups, nearest, some)
 from ..state import from_state, nest, nested, state_of, stateful
 from ..data.cells import (as_text, guess_separator, is_genre, is_literal, names_in, parse_genres,
                                      parse_literal, years_in)
-from ..datasets.synthetic import TRUTH_COLUMNS
 from .ridge import RidgeClassifier, choose_ridge, repeated_groups
 from .text_ridge import counter_state, restore_counter
 
@@ -39,8 +38,8 @@ def metadata_columns(
     items:pd.DataFrame, # Items
 )->list[str]: # Names of columns
     """The columns beside item_id, image, text, genres, split, mended, matched_by, group and fold, which are always this
-    project's. Of a made world (with `p_genres`) the truth is left out, of a merged table (`matched_by`) other_id"""
-    ours = _OURS + TRUTH_COLUMNS*('p_genres' in items) + ['other_id']*('matched_by' in items)
+    project's. Of synthetic items (`is_synthetic`) the truth is left out, of a merged table (`matched_by`) other_id"""
+    ours = _OURS + TRUTH_COLUMNS*is_synthetic(items) + ['other_id']*('matched_by' in items)
     return [c for c in items if c not in ours]
 
 # %% ../../nbs/35_classical.metadata.ipynb #584f6b02

@@ -12,7 +12,7 @@ from collections import Counter
 
 import numpy as np, pandas as pd
 
-from ..items import ItemsError
+from ..items import ItemsError, to_list
 
 # %% ../../nbs/01b_data.cells.ipynb #44b0e40e
 def parse_genres(
@@ -63,7 +63,7 @@ def is_literal(
     "Does `s` begin and end as a list or dict does?"
     return len(s) > 1 and (s[0], s[-1]) in {('[', ']'), ('{', '}'), ('(', ')')}
 
-_NAME_KEYS = ['name', 'genre', 'label', 'title']
+_NAME_KEYS, _LISTS = ['name', 'genre', 'label', 'title'], (list, tuple, set, frozenset, np.ndarray)
 
 def _name_in(value):
     "The genre that one member of a list stands for"
@@ -71,18 +71,19 @@ def _name_in(value):
         key = next((k for k in _NAME_KEYS if k in value), None)
         if key is None: raise ValueError(f'a dict without one of {_NAME_KEYS}')
         return _name_in(value[key])
+    if isinstance(value, (*_LISTS, bytes)): raise ValueError('a list within a list')
     if value is None or value != value: return ''
-    if isinstance(value, (list, tuple, set, bytes)): raise ValueError('a list within a list')
     return value.strip() if isinstance(value, str) else str(value)
 
 def names_in(
-    value, # A list or dict
-)->list[str]: # Each once; `ValueError` for lists of something else
+    value, # A list, tuple, set, array or dict
+)->list[str]: # Each once, of a set in alphabetical order; `ValueError` for lists of something else
     "The genres that a list or dict stands for, N/A and the like among them"
     if isinstance(value, dict):
         is_one = any(k in value for k in _NAME_KEYS)
         value = [value] if is_one else list(value.values())      # a dict of ids to names, e.g. {'/m/07s9rl0': 'Drama'}
-    elif not isinstance(value, (list, tuple, set)): value = [value]
+    value = to_list(value)
+    if not isinstance(value, list): value = [value]
     return [n for n in dict.fromkeys(map(_name_in, value)) if n]
 
 _NO_GENRE = set('n a,na,nan,none,null,nil,unknown,undefined,unspecified,not specified,not available,not applicable,'
@@ -102,7 +103,7 @@ def guess_label_form(
     values, # The cells of a column: strings, lists, dicts; missing ones are passed over
 )->str: # 'string', 'delimited', 'list', 'dicts' or 'paths'
     "How the genres are written in a column"
-    filled = [v for v in values if v is not None and v == v]
+    filled = [v for v in map(to_list, values) if isinstance(v, list) or v is not None and v == v]
     literals = [v for v in filled if not isinstance(v, str)]
     strings = [v.strip() for v in filled if isinstance(v, str) and is_genre(v)]
     spelt = [s for s in strings if is_literal(s)]
@@ -110,9 +111,9 @@ def guess_label_form(
         for s in spelt[:1000]:
             try: literals.append(parse_literal(s))
             except ValueError: pass
-        members = [x for v in literals for x in (v if isinstance(v, (list, tuple)) else [v])]
+        members = [x for v in literals for x in (to_list(v) if isinstance(v, _LISTS) else [v])]
         if any(isinstance(x, dict) for x in members): return 'dicts'
-        if spelt or any(isinstance(v, (list, tuple, set)) for v in literals): return 'list'
+        if spelt or any(isinstance(v, _LISTS) for v in literals): return 'list'
     if any(re.search(r'\S\s*>\s*\S', s) for s in strings): return 'paths'
     return 'delimited' if guess_separator(strings) else 'string'
 
@@ -122,7 +123,7 @@ def form_names(
     sep:str, # Character between two genres, or None
 )->tuple[list, str]: # Names, and a note or None
     "The names in one cell, N/A and the like among them, and a note where the cell is not in the form of its column"
-    if isinstance(value, (list, tuple, set, dict)): return names_in(value), None
+    if isinstance(value, (*_LISTS, dict)): return names_in(value), None
     s = as_text(value).strip()
     if form in ('list', 'dicts') and is_literal(s): return names_in(parse_literal(s)), None
     if sep == '/': s = re.sub(r'(?i)\bn\s*/\s*a\b', 'N.A.', s)                  # its parts are no genres 'N' and 'A'

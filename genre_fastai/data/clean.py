@@ -36,7 +36,7 @@ def _mend_genres(items, report):
 def _offer_merges(items, report):
     "Enter the items that carry a less frequent spelling of a genre"
     if not items.genres.map(len).any(): return
-    into = suggest_merges(items)['into'].to_dict()
+    into = suggest_merges.unchecked(items)['into'].to_dict()
     detail = items.genres.map(lambda gs: ', '.join(f'{g!r} is perhaps {into[g]!r}' for g in gs if g in into))
     examples = some((f'{a} = {b}' for a, b in into.items()), 3)
     reason = f'genre in another spelling; merge_genres could join {examples}, see suggest_merges'
@@ -97,7 +97,7 @@ def _check_text(items, needs, report):
 
 def _clean_texts(items, min_words, max_chars, needs, report):
     "Items with mended texts, without those that are of no use; rows are dropped by `_drop_incomplete`"
-    cleaned = clean_texts(items, max_chars, min_words)
+    cleaned = clean_texts(items.text, max_chars, min_words)
     mended, unusable = cleaned.mended.fillna(''), pd.Series('', index=items.index)
     for sign, reason in [*_NO_TEXT.items(), ('near-empty', f'text of fewer than {min_words} words')]:
         unusable = unusable.mask(mended.str.contains(f'(?:^|; ){sign}'), reason)
@@ -120,7 +120,7 @@ def _drop_incomplete(items, no_genre, needs, report):
 # %% ../../nbs/14_data.clean.ipynb #52914a27
 def _copy_key(items, copy_of, scan):
     "Series of names: equal for copies, the item's own where there are none"
-    found = find_duplicates(items, near=False, scan=scan)
+    found = find_duplicates.unchecked(items, near=False, scan=scan)
     def names(kind, column):
         group = found[found.kind == kind].set_index('item_id').group.to_dict()
         return items.item_id.map(lambda i: group.get(i, i)).where(items[column].notna(), '')
@@ -151,7 +151,7 @@ def _drop_copies(items, copies, conflicts, copy_of, scan, report):
 # %% ../../nbs/14_data.clean.ipynb #6917aa91
 def _drop_near(items, near, max_distance, min_similarity, scan, report):
     if not len(items): return items
-    found = find_duplicates(items, max_distance=max_distance, min_similarity=min_similarity, scan=scan)
+    found = find_duplicates.unchecked(items, max_distance=max_distance, min_similarity=min_similarity, scan=scan)
     for kind, reason in [('exact picture', 'same picture as another item'), ('same text', 'same text as another item')]:
         same = found[found.kind == kind]
         report.add(same.item_id, 'noted', reason, 'group of ' + same.group)
@@ -225,7 +225,7 @@ def clean_items(
         if min_words is None: min_words = 3 if needs in ('text', 'both') else 1
         items = _clean_texts(items, min_words, max_chars, needs, report)
     if items.image.notna().any():
-        scan = scan_images(items) if scan is None else scan
+        scan = scan_images.unchecked(items) if scan is None else scan
         items = _clean_pictures(items, unreadable, blank, needs, scan, report)
     items = _drop_incomplete(items, no_genre, needs, report)
     items = _drop_copies(items, copies, conflicts, copy_of, scan, report)

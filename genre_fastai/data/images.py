@@ -13,10 +13,10 @@ from numbers import Integral
 from pathlib import Path
 
 import imagehash, numpy as np, pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..runs import DiskCache, cache_folder, progress
-from ..items import Report, check_items
+from ..items import Report, check_items, checked
 
 # %% ../../nbs/04_data.images.ipynb #a7aabdf6
 MAX_PIXELS = 40_000_000 # Pictures with more pixels are refused before they are decoded
@@ -83,14 +83,11 @@ def _check_pixels(image, name, max_pixels):
     if w*h > max_pixels:
         raise ImageError('over the pixel limit', name, f'{w} x {h} = {w*h:,} pixels, the limit is {max_pixels:,}')
 
-_Turn = Image.Transpose
-_TURNS = {2: _Turn.FLIP_LEFT_RIGHT, 3: _Turn.ROTATE_180, 4: _Turn.FLIP_TOP_BOTTOM, 5: _Turn.TRANSPOSE,
-          6: _Turn.ROTATE_270, 7: _Turn.TRANSVERSE, 8: _Turn.ROTATE_90}
-
 def _orientation(image):
-    "EXIF's orientation, 1 (upright) where there is none or it cannot be read"
-    try: return image.getexif().get(274, 1)
+    "EXIF's orientation, 1 (upright) to 8; 1 where there is none or it cannot be read"
+    try: turn = image.getexif().get(274, 1)
     except Exception: return 1 # a broken note beside the picture does not make the picture unusable
+    return turn if turn in range(1, 9) else 1
 
 def _scaled_to_8_bits(image):
     "A picture with 16 or 32 bits a pixel as 8-bit grey"
@@ -113,9 +110,9 @@ def _pixels(image, name, size=None):
             w, h = (size, size) if isinstance(size, int) else size
             image.draft(None, (h, w) if _orientation(image) > 4 else (w, h))
         image.load()
-        turn = _TURNS.get(_orientation(image))
-        rgb = _rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
+        with contextlib.suppress(Exception): # raised after the turn, by what else a damaged EXIF block holds
+            ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
     except Exception as e:
         raise ImageError('truncated', name, str(e).splitlines()[0] if str(e) else type(e).__name__) from e
 
@@ -171,7 +168,7 @@ def _oddities(image, suffix):
     facts = {'CMYK': mode == 'CMYK', 'palette': mode in ('P', 'PA'),
              'grey': mode in ('1', 'L', 'LA') or mode.startswith('I;16'),
              '16-bit': mode == 'F' or mode.startswith('I') or bool(re.search(r';16[BLN]', raw)),
-             'has alpha': image.has_transparency_data, 'EXIF-rotated': _orientation(image) in _TURNS,
+             'has alpha': image.has_transparency_data, 'EXIF-rotated': _orientation(image) > 1,
              f'{image.format} named {suffix}': image.format.replace('MPO', 'JPEG') != expected.replace('MPO', 'JPEG')}
     return [name for name, holds in facts.items() if holds]
 
@@ -212,6 +209,7 @@ def _n_workers(n): return n or min(8, os.cpu_count() or 1)
 
 def _parts(values, n): return [values[i:i+n] for i in range(0, len(values), n)]
 
+@checked()
 def scan_images(
     items:pd.DataFrame, # Items; `image` holds paths
     cache:DiskCache=None, # Where results are remembered; `None`: `scans.sqlite` in `cache_folder()`
@@ -219,7 +217,6 @@ def scan_images(
     max_pixels:int=MAX_PIXELS, # Do not decode pictures with more
 )->pd.DataFrame: # Index of `items`, columns `SCAN_COLUMNS`
     "Look at every picture once: digest, format, size, oddities, problem, perceptual hash, blankness"
-    check_items(items)
     cache = DiskCache(cache_folder()/'scans.sqlite') if cache is None else cache
     paths = [None if p is None or p is pd.NA or p != p else os.fspath(p) for p in items.image]
     stamps = {p: _stamp(p) for p in dict.fromkeys(paths)}

@@ -11,7 +11,8 @@ import re, unicodedata
 import numpy as np, pandas as pd
 from rapidfuzz import fuzz, process
 
-from ..items import ITEM_COLUMNS, ItemsError, Report, check_items, nearest, restore_lists, some
+from ..items import (ITEM_COLUMNS, ItemsError, Report, check_items, is_synthetic, nearest, restore_lists,
+                                some)
 from .tables import number_repeats, some_columns
 from .cells import as_text, years_in
 
@@ -410,7 +411,7 @@ def merge_sources(
     _require_choice(genres, 'genres', ('union', 'first'))
     if cutoff is not None and not 0 < cutoff <= 100: raise ItemsError(f'cutoff is {cutoff}. Use 1 to 100, or None.')
     if not year_tolerance >= 0: raise ItemsError(f'year_tolerance is {year_tolerance}. Use 0 or more.')
-    a, b = _require_side(a, 'a'), _require_side(b, 'b')
+    sides = a, b = _require_side(a, 'a'), _require_side(b, 'b')
     cells, years, keys, names = _match_by(a, b, on, kind)
     found = _match(*keys, year_tolerance, cutoff, _decided(decisions, a, b))
     pairs = _describe_pairs(found, a, b, cells, years)
@@ -426,4 +427,5 @@ def merge_sources(
     a, aligned, by = _add_origin(a, aligned, matched)
     items, report.conflicts = _join_tables(a, aligned, matched, rest, years, genres, report)
     items['item_id'] = pd.Series(ids, dtype=object)
+    if any(map(is_synthetic, sides)): items.attrs['synthetic'] = True
     return _keep(items, items[by].isna(), items.index < len(a), how, report), report

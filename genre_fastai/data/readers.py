@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..items import ITEM_COLUMNS, SPLITS, ItemsError, make_items, nearest, some
+from ..items import (ITEM_COLUMNS, SPLITS, ItemsError, is_synthetic, make_items, nearest, restore_lists,
+                                some)
 from .tables import is_number, nearest_file, number_repeats, read_raw, some_columns
 from .cells import (LABEL_FORMS, SEPARATORS, as_text, form_names, guess_label_form, guess_separator,
                                      is_genre)
@@ -168,7 +169,7 @@ def _onehot_genres(frame, columns, notes):
 
 def _column_genres(values, form, sep, notes):
     "Genres from one column"
-    strings = [as_text(v) for v in values if v is not None and not isinstance(v, (list, tuple, set, dict))]
+    strings = [as_text(v) for v in values if v is not None and not isinstance(v, (list, dict))]
     if form == 'auto': form = guess_label_form(values)
     if form in ('delimited', 'paths') and sep is None:
         sep = guess_separator(s.strip() for s in strings if is_genre(s))
@@ -217,7 +218,7 @@ def _join_texts(frame, columns, notes):
 
 def _given_frame(frame):
     "A table that is there already, and no notes on its rows"
-    frame = frame.reset_index(drop=True).rename(columns=str)
+    frame = restore_lists(frame.reset_index(drop=True).rename(columns=str))
     return frame.astype(object).where(frame.notna(), None), [[] for _ in range(len(frame))]
 
 def _read_images(frame, path, image_dir, image_col, id_col, notes):
@@ -325,7 +326,9 @@ def read_table(
     new = number_repeats([f'{c}_in_file' if c in [*ITEM_COLUMNS, 'mended'] else c for c in kept])[0]
     columns = {name: pd.Series(_metadata(frame[c].tolist())) for c, name in zip(kept, new)}
     columns['mended'] = pd.Series(['; '.join(dict.fromkeys(note)) or None for note in notes], dtype=object)
-    return pd.concat([items, pd.DataFrame(columns)], axis=1)
+    items = pd.concat([items, pd.DataFrame(columns)], axis=1)
+    if is_synthetic(frame): items.attrs['synthetic'] = True
+    return items
 
 def _row_ids(frame, id_col, notes):
     "Ids as text; a row without one gets the number of its row"

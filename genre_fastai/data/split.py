@@ -55,8 +55,7 @@ def _deal(names, genres, shares, seed, home=None, room=None):
 
 # %% ../../nbs/16_data.split.ipynb #b9691598
 def _check_dealable(items, group):
-    "Raise an ItemsError where genres are missing, alone, or in too few items or groups"
-    check_items(items, needs=['genres'], every=True)
+    "Raise an ItemsError where genres are alone, or in too few items or groups"
     pairs = pd.DataFrame({'genre': items.genres, 'group': group, 'item_id': items.item_id}).explode('genre')
     n = pairs.groupby('genre').agg(item_id=('item_id', 'size'), group=('group', 'nunique'))
     if len(n) < 2:
@@ -88,7 +87,8 @@ def split_items(
     if not (0 <= valid < 1 and 0 <= test < 1 and 0 < valid + test < 1):
         raise ValueError(f'valid={valid} and test={test} leave {1 - valid - test:.2f} for train; '
                          'use shares of 0 or more, with a sum between 0 and 1, e.g. valid=.1, test=.2.')
-    group = duplicate_groups(items, group_col=group_col, **kwargs)
+    check_items(items, needs='genres', every=True)
+    group = duplicate_groups.unchecked(items, group_col=group_col, **kwargs)
     _check_dealable(items, group)
     shares = {name: share for name, share in zip(SPLITS, [1 - valid - test, valid, test]) if share}
     parts = _deal(list(group), list(items.genres), list(shares.values()), seed, home=0)
@@ -105,7 +105,7 @@ def check_split(
 )->pd.DataFrame: # Index genre; columns train, valid, test: number of items; share of test
     "Raise an `ItemsError` where a group crosses the split, or a genre is missing from train"
     check_items(items, needs=['split', 'genres'])
-    group = items.group if 'group' in items else duplicate_groups(items, **kwargs)
+    group = items.group if 'group' in items else duplicate_groups.unchecked(items, **kwargs)
     part = items.split.groupby(group).agg(lambda s: sorted(set(s.dropna())))
     crossing = part[part.map(len) > 1]
     if len(crossing):
@@ -131,7 +131,8 @@ def fold_items(
     **kwargs
 )->pd.DataFrame: # `items` with the columns fold (0 to k-1) and group
     "Folds for cross-validation: stratified over genres, copies in one fold"
-    group = duplicate_groups(items, group_col=group_col, **kwargs)
+    check_items(items, needs='genres', every=True)
+    group = duplicate_groups.unchecked(items, group_col=group_col, **kwargs)
     if not 2 <= k <= group.nunique():
         raise ValueError(f'k is {k}; use 2 to {group.nunique()}, the number of groups of copies.')
     _check_dealable(items, group)

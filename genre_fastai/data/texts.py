@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_CHARS', 'count_words', 'clean_text', 'text_column', 'clean_texts', 'text_lengths', 'describe_lengths',
-           'TextWindow', 'text_windows', 'words_of', 'text_leakage', 'suggest_merges', 'looks_like_id']
+           'TextWindow', 'text_windows', 'words_of', 'text_key', 'genre_key', 'text_leakage', 'suggest_merges',
+           'looks_like_id']
 
 # %% ../../nbs/06_data.texts.ipynb #21814221
 import re, unicodedata, warnings
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from ftfy.fixes import unescape_html
 
-from ..items import ItemsError, check_items, genre_counts, some
+from ..items import ItemsError, check_items, checked, genre_counts, some
 from .tables import mend_text
 
 # %% ../../nbs/06_data.texts.ipynb #144a5815
@@ -229,11 +230,25 @@ def text_windows(
     return windows
 
 # %% ../../nbs/06_data.texts.ipynb #a49b4d3a
+def _folded(text): return unicodedata.normalize('NFKC', text).casefold()
+
 def words_of(
     text:str, # A text
 )->list[str]:
     "The words of `text`, compatibility forms and case folded"
-    return _WORD.findall(unicodedata.normalize('NFKC', text).casefold())
+    return _WORD.findall(_folded(text))
+
+def text_key(
+    text, # A text, or NA
+)->str: # What copies have in common; None where nothing is left
+    "`text` in lower case, without punctuation, single blanks between words"
+    return None if pd.isna(text) else ' '.join(re.findall(r'[^\W_]+', _folded(str(text)))) or None
+
+def genre_key(
+    genre:str, # A genre
+)->str: # What spellings of it have in common; '' where nothing is left
+    "`genre` in lower case, without blanks and punctuation; 'and' for `&`"
+    return ''.join(words_of(genre.replace('&', ' and ')))
 
 # %% ../../nbs/06_data.texts.ipynb #c287bd96
 def _number_free(word):
@@ -258,12 +273,12 @@ def _excerpt(text, found, n=30):
     start, end = max(found.start() - n, 0), found.end() + n
     return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}".replace('\n', ' ')
 
+@checked(needs=('text', 'genres'))
 def text_leakage(
     items:pd.DataFrame, # Items with texts and genres
     words:dict=None, # Genre -> a list of further names, e.g. `{'Sci-Fi': ['science fiction']}`
 )->pd.DataFrame: # Index genre; columns items, with_name, share, others_with_name, share_of_others, lift, example
     "In how many texts of each genre, and of the others, does its name stand? Highest share first"
-    check_items(items, needs=['text', 'genres'])
     unknown = set(words or {}) - set(genre_counts(items).index)
     if unknown: raise ItemsError(f'words names genres that no item has: [{some(sorted(unknown))}]. Leave them out.')
     items, rows = items[items.text.notna()].reset_index(drop=True), []
@@ -280,18 +295,17 @@ def text_leakage(
     return pd.DataFrame(rows, columns=columns).set_index('genre').sort_values('share', ascending=False, kind='stable')
 
 # %% ../../nbs/06_data.texts.ipynb #650a9c0f
-def _genre_key(genre): return ''.join(words_of(genre.replace('&', ' and ')))
-
+@checked(needs='genres')
 def suggest_merges(
     items:pd.DataFrame, # Items with genres
 )->pd.DataFrame: # Index genre; columns into: the name it could take; items with `genre`; total: items with any spelling
     "Spellings of one genre: `merge_genres(items, suggest_merges(items)['into'].to_dict())` joins them"
-    counts = genre_counts(check_items(items, needs=['genres']))
-    table = counts.reset_index().assign(key=counts.index.map(_genre_key))
+    counts = genre_counts(items)
+    table = counts.reset_index().assign(key=counts.index.map(genre_key))
     table = table[table.key != '']
     spellings = table.groupby('key', sort=False)      # the most frequent comes first
     table['into'] = spellings.genre.transform('first').map(lambda name: ' '.join(name.split()))
-    has_key = items.genres.map(lambda gs: list({_genre_key(g) for g in gs})).explode().value_counts()
+    has_key = items.genres.map(lambda gs: list({genre_key(g) for g in gs})).explode().value_counts()
     table['total'] = table.key.map(has_key)
     return table[table.genre != table.into].set_index('genre')[['into', 'items', 'total']]
 

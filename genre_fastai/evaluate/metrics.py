@@ -12,6 +12,7 @@ __all__ = ['METRICS', 'in_order', 'check_scores', 'pick_genres', 'Scored', 'Metr
 from typing import Callable, NamedTuple
 
 import numpy as np, pandas as pd
+from sklearn.metrics import confusion_matrix
 
 from ..runs import rng_for
 from ..items import some
@@ -442,10 +443,10 @@ def confusion(
     s = _scored(y, p, multilabel, thresholds)
     if not multilabel:
         rows, columns = pd.Index(vocab, name='true'), pd.Index(vocab, name='picked')
-        return pd.DataFrame(s.y.T.astype(int) @ s.picks, index=rows, columns=columns)
-    tp, fp, fn = (c[:, 0].astype(int) for c in _counts(s, np.ones((len(s.y), 1))))
-    counts = {'tn': len(s.y) - tp - fp - fn, 'fp': fp, 'fn': fn, 'tp': tp}
-    return pd.DataFrame(counts, index=pd.Index(vocab, name='genre'))
+        square = confusion_matrix(s.y.argmax(1), s.picks.argmax(1), labels=range(len(vocab)))
+        return pd.DataFrame(square, index=rows, columns=columns)
+    counts = [confusion_matrix(*genre, labels=[0, 1]).ravel() for genre in zip(s.y.T, s.picks.T)]
+    return pd.DataFrame(counts, index=pd.Index(vocab, name='genre'), columns=['tn', 'fp', 'fn', 'tp'])
 
 # %% ../../nbs/22_evaluate.metrics.ipynb #90e9b48a
 def most_confused(
