@@ -8,9 +8,9 @@ from PIL import Image
 
 from genre_fastai.runs import CacheError, DiskCache
 from genre_fastai.items import ItemsError
-from genre_fastai.encoders.image import BodyEncoder, ColourEncoder, colour_descriptors, embed_items, make_encoder
-from genre_fastai.encoders.image import load_body
-from genre_fastai.data.images import scan_images
+from genre_fastai.encoders.image import BodyEncoder, ColourEncoder, colour_descriptors, embed_items, load_body
+from genre_fastai.data import images
+from genre_fastai.data.images import digest_images, scan_images
 from genre_fastai.datasets.synthetic import made_items
 
 
@@ -128,6 +128,45 @@ def test_copies_of_a_picture_are_encoded_once(items, tmp_path):
     assert len(cache) == 1 and (x == x[0]).all()
 
 
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    "Cold caches, and every call of `PIL.Image.open`"
+    monkeypatch.setenv('GENRE_FASTAI_CACHE', str(tmp_path/'cache'))
+    calls, really = [], Image.open
+    def counted(file, *args, **kwargs):
+        calls.append(getattr(file, 'name', file))
+        return really(file, *args, **kwargs)
+    monkeypatch.setattr(Image, 'open', counted)
+    return calls
+
+
+def test_each_picture_is_opened_once_for_key_and_vector(items, opened):
+    first = embed_items(items)
+    assert len(opened) == len(set(opened)) == len(items)
+    assert np.array_equal(embed_items(items), first) and len(opened) == len(items)      # then not at all
+
+
+def test_a_copy_under_another_path_is_not_opened(items, opened, tmp_path):
+    x = embed_items(items)
+    opened.clear()
+    for i, path in enumerate(items.image): (tmp_path/f'{i}.jpg').write_bytes(open(path, 'rb').read())
+    copies = items.assign(image=[str(tmp_path/f'{i}.jpg') for i in range(len(items))])
+    assert np.array_equal(embed_items(copies[::-1])[::-1], x) and not opened
+
+
+def test_what_was_scanned_is_not_read_for_its_digest(items, opened, monkeypatch):
+    scan = scan_images(items)
+    monkeypatch.setattr(images, '_digest', lambda file: pytest.fail('read again'))
+    assert digest_images(items).tolist() == scan.digest.tolist()
+
+
+def test_a_file_that_changed_has_another_digest(tmp_path, opened):
+    items = made_items(tmp_path/'w', n=3, n_genres=3, seed=3)
+    before = digest_images(items)
+    with open(items.image[1], 'ab') as file: file.write(b' ')
+    assert (digest_images(items) != before).tolist() == [False, True, False] and not opened
+
+
 def test_depth_size_and_weights_are_part_of_the_key():
     bodies = [load_body('test_resnet', 'random', seed=s) for s in (0, 1)]
     names = {BodyEncoder(b, d, s).name for b in bodies for d in ('last', 'all') for s in (32, 64)}
@@ -185,7 +224,7 @@ def test_a_body_that_was_trained_is_another_encoder(items):
 
 def test_small_pictures_do_not_depend_on_what_was_in_memory():
     "Dirty memory on purpose: bfloat16 convolutions one column wide would show it"
-    code = ("import numpy as np; from genre_fastai.encoders.bodies import load_body; from genre_fastai.encoders.image import BodyEncoder;"
+    code = ("import numpy as np; from genre_fastai.encoders.image import BodyEncoder, load_body;"
             "body = load_body('test_resnet', 'random'); x = np.random.default_rng(0).integers(0, 256, (32, 3, 48, 32), np.uint8);"
             "a, b = (BodyEncoder(body, 'all', (32, 48), fast=f).encode(x) for f in (True, False)); assert np.allclose(a, b)")
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=os.environ | {'MALLOC_PERTURB_': '128'}, capture_output=True, text=True)

@@ -1,4 +1,6 @@
 "Blocks, models, learner and training: fastai's own lines work, the same numbers twice"
+import os, subprocess, sys, tempfile
+
 import numpy as np, pytest, torch
 from fastai.vision.all import ClassificationInterpretation, CrossEntropyLossFlat, vision_learner
 
@@ -6,7 +8,7 @@ from genre_fastai.learn.blocks import cover_block, fit_rows
 from genre_fastai.items import ItemsError, genre_matrix, make_items
 from genre_fastai.train.stages import plot_curves
 from genre_fastai.fine_tune import learner_probabilities
-from genre_fastai.learn.learner import class_weights, genre_learner, predict_items
+from genre_fastai.learn.learner import class_weights, genre_learner, has_several, predict_items
 from genre_fastai.evaluate.metrics import genre_report
 from genre_fastai.evaluate.plots import plot_confusion
 from genre_fastai.encoders.image import fast_dtype
@@ -156,3 +158,28 @@ def test_splitter_covers_every_parameter():
     for net in (SmallCNN(4), genre_net('test_resnet', 4, 'random')):
         assert sum(len(g) for g in lower_top_head(net)) == len(list(net.parameters()))
     assert isinstance(genre_net('test_resnet', 4, 'random'), GenreNet)
+
+
+def test_what_lies_in_the_temporary_folder_hides_no_package(single, tmp_path, monkeypatch):
+    "A script there imports the package, not a folder that a learner has made"
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    learn = genre_learner(loaders(single))
+    learn.save('now')
+    made = [p for p in tmp_path.iterdir() if p.is_dir()]
+    assert learn.model_dir in made and not any(p.name.isidentifier() for p in made)
+    (tmp_path/'script.py').write_text('from genre_fastai import __version__')
+    subprocess.run([sys.executable, 'script.py'], cwd=tmp_path, check=True, env=os.environ)
+
+
+def test_loaders_say_whether_an_item_has_several_genres(single, several):
+    for items, multilabel in ((single, False), (several, True)):
+        dls = loaders(items)
+        assert dls.multilabel == has_several(dls) == multilabel
+        del dls.multilabel                                         # as of loaders that another block has made
+        assert has_several(dls) == multilabel
+
+
+def test_to_ask_for_several_genres_opens_no_picture(several, monkeypatch):
+    dls = loaders(several)
+    monkeypatch.setattr(type(dls.train_ds), '__getitem__', lambda *_: pytest.fail('an item was read'))
+    assert has_several(dls)

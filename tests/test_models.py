@@ -1,11 +1,12 @@
-"Losses: against their formulas, with fastai's types, in fastai's verbs"
+"Models load without fastai; losses: against their formulas, with fastai's types, in fastai's verbs"
+import subprocess, sys
+
 import numpy as np, pytest, torch
 from fastai.vision.all import BCEWithLogitsLossFlat, TensorImage, TensorMultiCategory
 from hypothesis import given, strategies as st
 
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.learn.learner import class_weights, genre_learner
-from genre_fastai.learn.learner import AsymmetricLoss
+from genre_fastai.learn.learner import AsymmetricLoss, class_weights, genre_learner
 from genre_fastai.data.split import split_items
 from genre_fastai.datasets.synthetic import made_items
 
@@ -22,6 +23,13 @@ def by_hand(logits, y, gamma_neg, gamma_pos, margin, weights):
     shifted = np.maximum(p - margin, 0)
     there, absent = weights*(1 - p)**gamma_pos*-np.log(p), shifted**gamma_neg*-np.log(1 - shifted)
     return np.where(y == 1, there, absent).mean()
+
+
+@pytest.mark.parametrize('module', ['encoders.weights', 'encoders.image', 'encoders.text', 'learn.models'])
+def test_what_a_bundle_needs_is_there_without_fastai(module):
+    code = f"import sys, genre_fastai.{module}; assert 'fastai' not in sys.modules"
+    done = subprocess.run([sys.executable, '-W', 'error::FutureWarning', '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 4]), st.sampled_from([0, 1]), st.sampled_from([0, .05, .2]))

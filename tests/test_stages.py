@@ -14,7 +14,7 @@ from genre_fastai.runs import RunError, locked
 from genre_fastai.train.checkpoints import RunRecord, load_checkpoint
 from genre_fastai.items import ItemsError, save_items
 from genre_fastai.predict.classifier import GenreClassifier
-from genre_fastai.train.stages import describe_plan, describe_training, dry_run, plan_stages, plot_curves
+from genre_fastai.train.stages import Stage, describe_plan, describe_training, dry_run, plan_stages, plot_curves
 from genre_fastai.fine_tune import save_learner
 from genre_fastai.learn.learner import ProgressiveSize, genre_learner, predict_items
 from genre_fastai.data.split import split_items
@@ -291,8 +291,26 @@ def test_curves_of_stages_are_drawn():
     assert [t.get_text() for t in axes[0].texts] == ['head', 'all'] and len(axes[1].lines) == 3
 
 
+@pytest.mark.parametrize('stage, on_vectors', [
+    (Stage('head', 1, 1e-3, -1), True), (Stage('top', 1, 1e-3, -2), False),            # as it was before stages said it
+    (Stage('head', 1, 1e-3, -1, on='items'), False), (Stage('warm up', 1, 1e-3, -1, on='vectors'), True),
+    (Stage('head', 1, 1e-3, -1)._replace(name='new'), False)])
+def test_what_a_stage_trains_on(stage, on_vectors): assert stage.on_vectors == on_vectors
+
+
+@pytest.mark.parametrize('on', ['vectors', 'items'])
+def test_a_stage_of_any_name_on_vectors_or_items(items, tmp_path, on):
+    learn = jobs.small_learner(items, 'test_resnet')
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    with learn.no_bar(): curves = learn.fine_tune_stages(tmp_path/'run', stages=[Stage('warm up', 2, 1e-2, -1, on=on)])
+    changed = {k.split('.')[0] for k, v in learn.model.state_dict().items() if not torch.equal(v, before[k])}
+    assert curves.stage.tolist() == ['warm up']*2 and changed == {'head'}
+    with pytest.raises(ValueError, match="on='covers'; use 'vectors' or 'items'"):
+        learn.fine_tune_stages(stages=[Stage('warm up', 1, 1e-2, -1, on='covers')])
+
+
 def test_a_network_without_a_body_has_no_head_stage(items, tmp_path):
-    with pytest.raises(ValueError, match="stage 'head' trains on what a body has learnt.*Name another network"):
+    with pytest.raises(ValueError, match="on='vectors' trains on what a body has learnt.*Name another network"):
         jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path/'run', head_epochs=1, all_epochs=1)
     assert not (tmp_path/'run').exists()
 

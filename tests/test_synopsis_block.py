@@ -332,6 +332,13 @@ def test_a_stopped_run_goes_on_to_the_same_end(stop_after, items, loaders, tmp_p
     with pytest.raises(RunError, match='other size'), other.no_bar(): other.fine_tune_stages(tmp_path/'stopped', **STAGES)
 
 
+def test_a_head_on_vectors_trains_without_a_warning_of_fastai(items, loaders):
+    learn = genre_learner(loaders(items))
+    with warnings.catch_warnings(), learn.no_bar():
+        warnings.filterwarnings('error', message='You are shadowing')
+        learn.fine_tune_stages(head_epochs=1, top_epochs=0, all_epochs=0)
+
+
 def test_pretrained_body_has_three_stages(items, loaders):
     assert [s.name for s in plan_stages(genre_learner(loaders(items)).model)] == ['head', 'top', 'all']
     assert [s.name for s in plan_stages(genre_learner(loaders(items), weights='random').model)] == ['all']

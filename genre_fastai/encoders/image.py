@@ -22,7 +22,7 @@ from torch import nn
 from ..runs import DiskCache, cache_folder, progress
 from ..items import check_items
 from ..state import stateful
-from ..data.images import open_image, scan_images, squeeze
+from ..data.images import digest_images, open_image, squeeze
 from .weights import BODIES, Weights, WeightsError, body_config, resolve_weights, with_tag
 
 # %% ../../nbs/26_encoders.image.ipynb #2cb7c60f
@@ -352,8 +352,7 @@ def embed_items(
     check_items(items, needs='image', every=True)
     encoder = make_encoder(encoder)
     cache = DiskCache(cache_folder()/'vectors.sqlite') if cache is None else cache
-    scan = scan_images(items)
-    keys = [f'{encoder.name}|{digest}' for digest in scan.digest]
+    keys = [f'{encoder.name}|{digest}' for digest in digest_images(items)]
     vectors = {k: np.frombuffer(v, np.float32) for k, v in cache.get_many(keys).items()}
     path_of = {k: p for k, p in zip(keys, items.image) if k not in vectors}
     uncached = list(path_of)

@@ -7,7 +7,7 @@ __all__ = ['LOSSES', 'has_several', 'class_weights', 'EpochSeed', 'same_numbers'
            'genre_names', 'input_column', 'genre_learner', 'WeightAverage', 'ProgressiveSize', 'predict_items']
 
 # %% ../../nbs/45_learn.learner.ipynb #0b1e4e94
-import random, sys, tempfile
+import os, random, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,10 +26,11 @@ from .models import fused_net, genre_net, lower_top_head, text_net
 
 # %% ../../nbs/45_learn.learner.ipynb #4e769a05
 def has_several(
-    dls:DataLoaders, # From one of our blocks
+    dls:DataLoaders, # From any block
 )->bool:
-    "May an item have several genres? As the block has seen it in all items"
-    return dls.train_ds[0][-1].ndim == 1
+    "May an item have several genres? Our blocks say so; of others the target of one item is looked at"
+    multilabel = getattr(dls, 'multilabel', None)
+    return dls.train_ds[0][-1].ndim == 1 if multilabel is None else multilabel
 
 def class_weights(
     dls:DataLoaders, # From one of our blocks
@@ -178,6 +179,10 @@ def _model_for(dls, arch, weights, head, pooling, seed):
     _check_encoder(dls, getattr(model, 'text_body', model.body), encoder)
     return model
 
+def _model_dir():
+    "Where fastai puts weights for a while: nobody else's, and with a hyphen, so that nothing can import it"
+    return Path(tempfile.gettempdir())/f'genre-learner-{getattr(os, "getuid", int)()}'
+
 @delegates(Learner, but=['dls', 'model', 'loss_func', 'splitter', 'metrics', 'path', 'model_dir', 'train_bn'])
 def genre_learner(
     dls:DataLoaders, # From a block of this project
@@ -203,8 +208,7 @@ def genre_learner(
     if loss_func is None: loss_func = _loss(dls, loss, weigh_genres, label_smoothing, multilabel)
     if metrics is None: metrics = [_map_metric()] if multilabel else [accuracy]
     learn = Learner(dls, model, loss_func=loss_func, splitter=lower_top_head, metrics=metrics, train_bn=False,
-                    cbs=[EpochSeed(seed), BnFreeze(), *L(cbs)], model_dir=Path(tempfile.gettempdir())/'genre_fastai',
-                    **kwargs)
+                    cbs=[EpochSeed(seed), BnFreeze(), *L(cbs)], model_dir=_model_dir(), **kwargs)
     if not sys.stdout.isatty() and 'ipykernel' not in sys.modules: learn.remove_cb(ProgressCallback)
     return learn
 

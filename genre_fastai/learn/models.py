@@ -130,12 +130,12 @@ class WindowHead(nn.Module):
     ): # (n, n_out) logits, or (n, n_in) pooled
         absent = self._absent(vectors, counts)
         if self.pooling == 'max': return self.out(vectors.masked_fill(absent, -torch.inf).amax(1))
-        return self.out((vectors*self._weights(vectors, absent)).sum(1))
+        return self.out((vectors*self._portions(vectors, absent)).sum(1))
 
     def _absent(self, vectors, counts):
         return (torch.arange(vectors.shape[1], device=vectors.device) >= counts[:, None])[..., None]
 
-    def _weights(self, vectors, absent):
+    def _portions(self, vectors, absent):
         scores = self.score(vectors) if self.pooling == 'attention' else torch.zeros_like(vectors[..., :1])
         return scores.float().masked_fill(absent, -torch.inf).softmax(1)
 
@@ -145,7 +145,7 @@ class WindowHead(nn.Module):
     ): # (n, n_windows), rows add up to 1
         "How much each window has in what is pooled: its attention; of the maximum, the part of the numbers it gives"
         absent = self._absent(vectors, counts)
-        if self.pooling != 'max': return self._weights(vectors, absent)[..., 0]
+        if self.pooling != 'max': return self._portions(vectors, absent)[..., 0]
         given_by = vectors.masked_fill(absent, -torch.inf).argmax(1)
         return nn.functional.one_hot(given_by, vectors.shape[1]).float().mean(1)
 

@@ -159,7 +159,7 @@ class KeepRecord(Callback):
     order = 65 # After the recorder
     def __init__(self,
         record:RunRecord, # Of this run
-        stage, # That is trained: has a `name` and `epochs`
+        stage, # That is trained: has a `name`, `epochs` and `on_vectors`, see `49b_train.stages`
         number:int, # Of the stage, from 0
         first:int, # Epochs that were done before
         average=None, # A `WeightAverage` whose weights are kept instead of the model's
@@ -177,7 +177,7 @@ class KeepRecord(Callback):
         values = dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1]))
         own = dict(train_loss=float(self.losses/self.n_seen), seconds=round(time.perf_counter() - self.began, 2))
         row = {'stage': self.stage.name, 'epoch': self.epoch + 1, **values, **own}
-        prefix = 'head.' if self.stage.name == 'head' else ''
+        prefix = 'head.' if self.stage.on_vectors else ''
         weights = self.average.state_dict() if self.average else self.model.state_dict()
         self.record.enter(row, self.number, {f'{prefix}{k}': v for k, v in weights.items()})
         tensors, memory = training_state(self.model, self.opt)

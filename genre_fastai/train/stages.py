@@ -86,12 +86,18 @@ OPTIMISERS = {'adam': Adam, 'nadam': nadam, 'rmsprop': RMSProp, 'sgd': partial(S
 
 class Stage(NamedTuple):
     "One part of a training"
-    name: str # 'head' trains on remembered vectors; 'top', 'all', or a name of yours, on pictures or texts
+    name: str # 'head', 'top', 'all', or one of yours
     epochs: int # At most; it ends when the score no longer improves
     lr: object # Peak rate, or a slice from the lowest to the highest group
     first_group: int # For fastai's `freeze_to`: -1 the head, -2 the top blocks too, 0 everything
     optimiser: str = None # One of `OPTIMISERS`; None: the learner's own
     steady: bool = False # The same rate and momentum throughout, instead of one cycle
+    on: str = None # 'vectors', which the body makes once (the head alone), or 'items'; None: by name, 'head' on vectors
+
+    @property
+    def on_vectors(self)->bool:
+        "Does it train the head alone, on remembered vectors?"
+        return self.on == 'vectors' or self.on is None and self.name == 'head'
 
 def _bodies(model): return [b for b in (model.body, getattr(model, 'text_body', None)) if hasattr(b, 'weights')]
 def _is_pretrained(model): return any(body.weights.source != 'random' for body in _bodies(model))
@@ -110,9 +116,9 @@ def plan_stages(
               zip((head_epochs, top_epochs, all_epochs), (20, 3, 3) if pretrained else (0, 0, 12))]
     rates = slice(lr/100, lr) if pretrained else lr
     # a convolution needs maps, which are too large to remember: its head learns on pictures
-    head = 'head' if getattr(model, 'head_kind', '') != 'conv' else 'new head'
-    stages = [Stage(head, epochs[0], head_lr, -1), Stage('top', epochs[1], rates, -2),
-              Stage('all', epochs[2], rates, 0)]
+    maps = getattr(model, 'head_kind', '') == 'conv'
+    head = Stage('new head' if maps else 'head', epochs[0], head_lr, -1, on='items' if maps else 'vectors')
+    stages = [head, Stage('top', epochs[1], rates, -2, on='items'), Stage('all', epochs[2], rates, 0, on='items')]
     if not any(epochs): raise ValueError('no stage has an epoch. Give head_epochs, top_epochs or all_epochs.')
     return [s for s in stages if s.epochs]
 
@@ -169,9 +175,9 @@ def _check_head(model):
     "Raise where a head cannot be trained on remembered vectors"
     if getattr(model, 'head_kind', '') == 'conv':
         raise ValueError('a head with a convolution needs more than vectors. '
-                         "Give its stage another name than 'head', with first_group=-1.")
+                         "Give its stage on='items', with first_group=-1.")
     if not _bodies(model):
-        raise ValueError("stage 'head' trains on what a body has learnt to see, and small_cnn starts from nothing. "
+        raise ValueError("a stage on='vectors' trains on what a body has learnt to see, and small_cnn starts from nothing. "
                          "Name another network, or leave the stage away: head_epochs=0.")
 
 def head_learner(
@@ -185,7 +191,7 @@ def head_learner(
     kwargs = dict(create_batch=create_batch) if create_batch else {}
     dls = DataLoaders(DataLoader(train, bs=learn.dls.train.bs, shuffle=True, **kwargs),
                       DataLoader(valid, bs=256, **kwargs), device=learn.dls.device)
-    dls.vocab = learn.dls.vocab
+    dls.vocab, dls.multilabel = learn.dls.vocab, has_several(learn.dls)
     return Learner(dls, learn.model.head, loss_func=learn.loss_func, opt_func=learn.opt_func, metrics=learn.metrics,
                    wd=learn.wd, cbs=EpochSeed(learn.epoch_seed.seed), path=learn.path, model_dir=learn.model_dir)
 
@@ -245,7 +251,7 @@ def describe_plan(
     for stage in stages:
         train, valid = dry_run(learn, folder, stage.first_group)
         epoch = len(dls.train)*train + len(dls.valid)*valid
-        seconds = (len(dls.train) + len(dls.valid))*valid if stage.name == 'head' else stage.epochs*epoch
+        seconds = (len(dls.train) + len(dls.valid))*valid if stage.on_vectors else stage.epochs*epoch
         parts.append(f'{stage.name} {stage.epochs} epochs {_minutes(seconds)}')
         total += seconds
     names = {'cpu': f'cpu with {torch.get_num_threads()} threads'}
@@ -264,7 +270,7 @@ def _fit_stage(learn, stage, number, record, average, cbs):
     usual, learn.opt_func = learn.opt_func, OPTIMISERS.get(stage.optimiser, learn.opt_func)
     learn.create_opt()
     learn.opt_func = usual
-    if stage.name != 'head': learn.freeze_to(stage.first_group)
+    if not stage.on_vectors: learn.freeze_to(stage.first_group)
     if first:
         memory = record.state['memory']
         learn.model.load_state_dict(record.part('model.'))
@@ -368,20 +374,22 @@ def fine_tune_stages(self:Learner,
     monitor:str=None, # Score that is to improve on validation rows; None: the learner's first metric, else 'valid_loss'
     patience:int=5, # Epochs without improvement that end a stage
     average:float=0., # Keep a moving average (EMA) of the weights with this decay, e.g. .99; 0: do not
-    mixup:float=0., # Mix pairs of pictures, with this alpha (Zhang et al. 2018), e.g. .2; not in stage 'head'
+    mixup:float=0., # Mix pairs of pictures, with this alpha (Zhang et al. 2018), e.g. .2; not on vectors
     sizes=(), # Train on these smaller sides first, see `ProgressiveSize`; only from scratch
     stages:list=None, # Stages of your own, instead of those that the first five arguments plan, see `Stage`
     overwrite:bool=False, # Replace another run in `folder`
 )->pd.DataFrame: # One row an epoch: stage, epoch, losses, metrics, seconds, kept
     """Head, then top blocks, then all; ends with the best weights. Raises `RunError` for a folder that cannot be used
 
-    `Diagnostics` of this learner are saved with the run; the head stage, on remembered vectors, passes no layer of theirs."""
+    `Diagnostics` of this learner are saved with the run; a stage on vectors passes no layer of theirs."""
     if not isinstance(self.model, GenreModel):
         raise ValueError('fine_tune_stages trains what genre_learner makes. For other learners use fine_tune.')
     stages = stages or plan_stages(self.model, head_epochs, top_epochs, all_epochs, head_lr, lr)
     if odd := [s.optimiser for s in stages if s.optimiser not in (None, *OPTIMISERS)]:
         raise ValueError(f'no optimiser {odd[0]!r}.{nearest(odd[0], OPTIMISERS)} There are {list(OPTIMISERS)}.')
-    if any(s.name == 'head' for s in stages): _check_head(self.model)
+    if odd := [s.on for s in stages if s.on not in (None, 'vectors', 'items')]:
+        raise ValueError(f"a stage is on={odd[0]!r}; use 'vectors' or 'items'.")
+    if any(s.on_vectors for s in stages): _check_head(self.model)
     if not len(self.dls.train):
         raise ValueError(f'{self.dls.train.n} items to train are fewer than a batch of {self.dls.train.bs}. '
                          'Pass a smaller bs to dataloaders, e.g. bs=16.')
@@ -431,7 +439,7 @@ def _train_stage(learn, stage, number, record, average, cbs):
     "One stage, from the best weights so far to the best weights after it"
     learn.model.to(learn.dls.device)
     if number: learn.model.load_state_dict(record.best_weights())
-    if stage.name == 'head':
+    if stage.on_vectors:
         small = head_learner(learn)
         with small.no_bar(), small.no_logging(): _fit_stage(small, stage, number, record, None, [])
         best = record.best_weights()
