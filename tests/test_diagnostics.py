@@ -13,7 +13,6 @@ from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, plot_dyn
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning, plot_predicted_shares
 from genre_fastai.learn.learner import EpochSeed, genre_learner
 from genre_fastai.data.split import split_items
-from genre_fastai.diagnose import recipe  # gives the alarm its causes
 from genre_fastai.datasets.synthetic import made_items
 
 matplotlib.use('Agg')
@@ -59,7 +58,7 @@ def test_vgg19_at_a_rate_too_high_is_found_in_its_first_epoch(made):
     rows = rows[rows.split != 'test'].groupby('split').head(24).reset_index(drop=True)
     learn = genre_learner(loaders(rows, bs=8, size=32), 'vgg19', weights='random', cbs=[CollapseAlarm(stop=True)])
     found = fit(learn, 3, .1)
-    assert len(found) == 1 and 'in epoch 1' in found[0] and 'Found to blame: rate: at 0.1 the loss goes from' in found[0]
+    assert len(found) == 1 and 'in epoch 1' in found[0] and 'First thing to try: a lower learning rate. It went up to 0.1' in found[0]
     assert learn.epoch == 0
 
 

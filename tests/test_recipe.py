@@ -16,7 +16,7 @@ from genre_fastai.data.split import split_items
 from genre_fastai.diagnose.probe import first_batch, plot_verdict, some_batches, train_targets, untouched
 from genre_fastai.diagnose.checks import (check_dynamics, check_loss, check_rate, check_start, init_bias,
                                           loss_at_zero, rate_trials, show_input)
-from genre_fastai.diagnose.recipe import CHECKS, check_recipe, run_checks
+from genre_fastai.diagnose.recipe import CHECKS, check_recipe, collapse_causes, run_checks
 from genre_fastai.datasets.synthetic import made_items
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'scripts'))
@@ -194,10 +194,10 @@ def test_the_page_shows_everything(learn, tmp_path):
     assert all(name in page for name in table.index) and page.count('<img') + page.count('<svg') >= 3 and '3 checks, nothing to mend' in page
 
 
-def collapsed(learn, lr, **kwargs):
+def collapsed(learn, lr, causes=collapse_causes):
     with warnings.catch_warnings(record=True) as caught, learn.no_bar(), learn.no_logging():
         warnings.simplefilter('always')
-        learn.fit(2, lr, cbs=CollapseAlarm(stop=True), **kwargs)
+        learn.fit(2, lr, cbs=CollapseAlarm(stop=True, causes=causes))
     return [str(w.message) for w in caught if issubclass(w.category, CollapseWarning)]
 
 
@@ -229,7 +229,28 @@ def test_the_alarm_names_what_else_is_wrong(items):
     assert all(f'{cause}: ' in message for cause in ('labels', 'initial loss', 'rate'))
 
 
-def test_an_alarm_whose_tests_fail_still_rings(items, monkeypatch):
-    monkeypatch.setattr(CollapseAlarm, 'causes', lambda self: [][0])
-    message, = collapsed(plain_learner(items), .1)
+def test_an_alarm_whose_tests_fail_still_rings(items):
+    message, = collapsed(plain_learner(items), .1, lambda *args: [][0])
     assert 'First thing to try: a lower learning rate' in message and 'IndexError' in message
+
+
+def test_an_alarm_without_causes_tests_none(items):
+    "It keeps no copy of the weights, and gives the general advice, though the recipe is imported"
+    learn = plain_learner(items)
+    message, = collapsed(learn, .1, causes=None)
+    assert message.endswith('or let learn.lr_find() suggest one. Build the learner anew first.')
+    alarm, kept = CollapseAlarm(), []
+    class Peek(Callback):
+        def after_batch(self): kept.append(alarm._weights)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-6, cbs=[alarm, Peek()])
+    assert kept and set(kept) == {None}
+
+
+def test_causes_are_given_what_they_need(items):
+    "The learner, its weights before the fit, a rate a group, and the loss that was minimised"
+    learn, asked = plain_learner(items), []
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    collapsed(learn, .1, lambda *args: asked.append(args) or [])
+    (asked_of, weights, rates, loss_func), = asked
+    assert asked_of is learn and loss_func is learn.loss_func and list(rates) == pytest.approx([.1])
+    assert all(torch.equal(v, weights[k]) for k, v in before.items())

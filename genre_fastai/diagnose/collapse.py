@@ -47,9 +47,10 @@ class CollapseAlarm(Callback):
 
     def __init__(self,
         stop:bool=False, # End the fit at the alarm, with the model as it is then
+        causes=None, # `causes(learn, weights before the fit, rates, loss)` gives verdicts to name, as `collapse_causes` does
     ):
-        self.stop, self.message = stop, None # The warning; None: all quiet
-        self._rows, self._shares, self._genres, self._seen, self._trained = [], [], [], [], False
+        self.stop, self.causes, self.message = stop, causes, None # The warning; None: all quiet
+        self._rows, self._shares, self._genres, self._seen, self._trained, self._weights = [], [], [], [], False, None
 
     @property
     def figures(self)->pd.DataFrame: # One row for each pass over train (its second half) and valid
@@ -76,7 +77,8 @@ class CollapseAlarm(Callback):
         if not (self._watching and self._fresh): return
         self._fresh, self.message, self._rows, self._shares, self._first, self._rate = False, None, [], [], None, 0.
         self._lags = any(isinstance(m, _BatchNorm) for m in self.model.modules())   # its statistics come late to valid
-        self._weights, self._rates = {k: v.detach().clone() for k, v in self.model.state_dict().items()}, 0.
+        self._rates = 0.
+        if self.causes: self._weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def before_validate(self): self._seen = []
 
@@ -155,13 +157,15 @@ class CollapseAlarm(Callback):
 
     def after_fit(self): self._weights = None
 
-    def causes(self)->list: # Sentences
-        "What drove the network there; `47_diagnose.recipe` gives this method its tests"
-        return []
+    def _blamed(self):
+        "A sentence for each cause that was found, and another where the search for them failed"
+        if not self.causes: return [], ''
+        try: found = self.causes(self.learn, self._weights, self._rates, self._loss_func)
+        except Exception as e: return [], f' (Its causes could not be tested: {type(e).__name__}: {e}.)'
+        return [f'{v.check}: {v.told}. {v.advice}' for v in found], ''
 
     def _alarm(self, what):
-        try: blamed, failed = self.causes(), ''
-        except Exception as e: blamed, failed = [], f' (Its causes could not be tested: {type(e).__name__}: {e}.)'
+        blamed, failed = self._blamed()
         advice = (f'Found to blame: {" ".join(blamed)} The learning rate went up to {self._rate:.2g}.' if blamed else
                   f'First thing to try: a lower learning rate. It went up to {self._rate:.2g}; '
                   f'try {self._rate/10:.2g}, or let learn.lr_find() suggest one.')

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from fastai.vision.all import BnFreeze, Learner, patch
+from fastai.vision.all import BnFreeze, Learner
 
 from ..runs import progress
 from ..items import nearest
 from ..evaluate.report import Page
 from ..learn.learner import same_numbers
-from .collapse import CollapseAlarm
 from .probe import not_run, plot_verdict
 from .checks import (check_capacity, check_dynamics, check_gradients, check_input,
                                           check_inputs_matter, check_labels, check_layers, check_leak, check_loss,
@@ -98,11 +97,3 @@ def collapse_causes(
     checks = CHECKS | {'rate': partial(check_rate, factors=(1, .1, .01, .001), n_steps=8)}  # too high, if anything
     with same_numbers(*learn.dls.loaders): found = run_checks(as_before, CAUSES, checks)
     return [v for v in found if v.verdict == 'bad']
-
-@patch
-def causes(self:CollapseAlarm)->list: # Sentences
-    "Each cause that was found, with its figure and what to do"
-    if getattr(self, '_weights', None) is None:
-        raise ValueError('causes are tested while a fit goes on; the message of the alarm keeps what was found.')
-    found = collapse_causes(self.learn, self._weights, self._rates, self._loss_func)
-    return [f'{v.check}: {v.told}. {v.advice}' for v in found]
