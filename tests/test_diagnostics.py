@@ -8,8 +8,8 @@ from fastai.vision.all import (SGD, BCEWithLogitsLossFlat, Callback, CrossEntrop
 from torch import nn
 
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, plot_dynamics, plot_histograms, plot_layers,
-                                               restlessness)
+from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, layer_hooks, plot_dynamics, plot_histograms,
+                                               plot_layers, restlessness)
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning, plot_predicted_shares
 from genre_fastai.learn.learner import EpochSeed, genre_learner
 from genre_fastai.data.split import split_items
@@ -326,6 +326,42 @@ def test_steps_are_measured(made):
     assert np.allclose(w['update']*w.weight, .01*w.gradient, rtol=1e-3, atol=1e-7)
 
 
+def n_hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+class Stumbles(nn.Module):
+    "A layer that fails when it is told to"
+    fails = False
+    def forward(self, x):
+        if self.fails: raise RuntimeError('in the middle')
+        return x
+
+
+def test_hooks_know_their_layers_and_go_again():
+    net, seen = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Stumbles()), []
+    def before(name, layer, args): seen.append(('before', name, layer, len(args)))
+    def after(name, layer, args, out): seen.append(('after', name, layer, out.shape[1]))
+    with layer_hooks(dict(net.named_children()), after, before): net(torch.randn(4, 2))
+    assert seen == [(when, str(i), net[i], n) for i in range(3) for when, n in (('before', 1), ('after', 3))]
+    assert n_hooks(net) == 0
+    for before in (None, before):
+        net[2].fails = True
+        with pytest.raises(RuntimeError, match='in the middle'), layer_hooks(dict(net.named_children()), after, before):
+            assert n_hooks(net) == 3*(1 + bool(before))
+            net(torch.randn(4, 2))
+        assert n_hooks(net) == 0
+    with pytest.raises(AttributeError), layer_hooks({'a layer': net[0], 'none': None}, after): pass     # not all can be hooked
+    assert n_hooks(net) == 0
+
+
+def test_a_look_at_layers_that_fails_leaves_no_hook():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Stumbles())
+    net[2].fails = True
+    with pytest.raises(RuntimeError, match='in the middle'), LayerWatch(net) as watch:
+        assert n_hooks(net) == 3
+        net(torch.randn(4, 2))
+    assert n_hooks(net) == 0 and set(watch.rows) == {'0', '1'}
+
+
 def test_no_hooks_are_left_after_an_error(made):
     learn = genre_learner(loaders(made['balanced']))
     class Fails(Callback):
@@ -333,7 +369,12 @@ def test_no_hooks_are_left_after_an_error(made):
         def after_pred(self): raise RuntimeError('in the middle')
     with pytest.raises(RuntimeError, match='in the middle'), learn.no_bar(), learn.no_logging():
         with Diagnostics(learn) as d: learn.fit(1, cbs=Fails())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in learn.model.modules()) and d not in learn.cbs
+    assert n_hooks(learn.model) == 0 and d not in learn.cbs
+    learn.model.head.append(Stumbles())
+    learn.model.head[-1].fails = True
+    with pytest.raises(RuntimeError, match='in the middle'), learn.no_bar(), learn.no_logging():
+        with Diagnostics(learn) as d: learn.fit(1)
+    assert n_hooks(learn.model) == 0
 
 
 def test_diagnostics_are_kept(made, tmp_path):

@@ -3,19 +3,20 @@ import math, random, sys, warnings
 from pathlib import Path
 
 import matplotlib, matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
-from fastai.vision.all import BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, Learner
+from fastai.vision.all import (BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, CSVLogger, Learner,
+                               SaveModelCallback, ShowGraphCallback)
 from torch import nn
 
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.diagnose.activations import Diagnostics
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning
-from genre_fastai.learn.learner import EpochSeed, genre_learner
+from genre_fastai.learn.learner import EpochSeed, WeightAverage, genre_learner
 from genre_fastai.learn.models import SmallCNN
 from genre_fastai.learn.learner import AsymmetricLoss
 from genre_fastai.data.split import split_items
 from genre_fastai.diagnose.probe import first_batch, plot_verdict, some_batches, train_targets, untouched
-from genre_fastai.diagnose.checks import (check_dynamics, check_loss, check_rate, check_start, init_bias,
-                                          loss_at_zero, rate_trials, show_input)
+from genre_fastai.diagnose.checks import (check_dynamics, check_layers, check_loss, check_norms, check_rate, check_start,
+                                          init_bias, loss_at_zero, rate_trials, show_input)
 from genre_fastai.diagnose.recipe import CHECKS, check_recipe, collapse_causes, run_checks
 from genre_fastai.datasets.synthetic import made_items
 
@@ -112,6 +113,36 @@ def test_untouched_also_where_it_fails(learn):
         def after_step(self): raise RuntimeError('in the middle')
     with pytest.raises(RuntimeError, match='in the middle'), untouched(learn): learn.fit(1, cbs=Fails())
     assert same(before, state_of(learn)) and learn.opt is None
+
+
+class Fails(nn.Module):
+    def forward(self, x): raise RuntimeError('in the middle')
+
+@pytest.mark.parametrize('check', [check_norms, check_layers, check_dynamics])
+def test_checks_that_fail_in_the_network_leave_no_hook(check, learn):
+    learn.model.head.append(Fails())
+    with pytest.raises(RuntimeError, match='in the middle'): check(learn)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in learn.model.modules())
+
+
+def test_who_only_watches_stays_aside(learn, tmp_path):
+    "Ours and yours by a property, fastai's own as well; who changes a training is there"
+    class Counts(Callback):
+        def __init__(self): self.n = 0
+        def after_batch(self): self.n += 1
+    class Watches(Counts): watches = True
+    class KeepsBest(SaveModelCallback): pass
+    own = [Counts(), Watches(), Diagnostics(every=1), CollapseAlarm(), WeightAverage(learn.model)]
+    with learn.added_cbs([*own, CSVLogger(tmp_path/'log.csv'), ShowGraphCallback(), KeepsBest(fname='kept')]):
+        before = list(learn.cbs)
+        with untouched(learn):
+            there = {cb.name for cb in learn.cbs}
+            learn.fit(1)
+        assert learn.cbs == before
+    assert own[0].n == len(learn.dls.train) + len(learn.dls.valid) and own[1].n == 0 and not len(own[2].batches)
+    assert not there & {'watches', 'diagnostics', 'collapse_alarm', 'weight_average', 'recorder', 'csv_logger', 'show_graph',
+                        'keeps_best'}
+    assert {'counts', 'train_eval', 'epoch_seed'} <= there and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('n', [2, 7])

@@ -28,7 +28,7 @@ from ..classical.text_ridge import TextRidge, text_array
 from ..learn.blocks import TensorWindows, text_reader
 from ..learn.models import exact_arithmetic, last_layer
 from ..learn.learner import best_constant, genre_names, input_column, same_numbers
-from .activations import Diagnostics, LayerWatch, restlessness
+from .activations import Diagnostics, LayerWatch, layer_hooks, restlessness
 from .probe import (Verdict, first_batch, items_of, judged, loader_of, not_run, some_batches,
                                          train_rows, train_targets, training_on, untouched)
 
@@ -428,36 +428,27 @@ def check_layers(
                     f'Nothing wakes {worst.layer!r}: look at the bias and the scale before it, lower the rate, and '
                     'build the learner anew.', odd=worst.dead > .6)
 
-class _NormWatch:
-    "What enters batch norms that keep their statistics, against these"
-    def __init__(self, model): self.model, self.rows, self.hooks = model, {}, []
-    def __enter__(self):
-        for name, m in self.model.named_modules():
-            if isinstance(m, _BatchNorm) and m.running_mean is not None:
-                self.hooks.append(m.register_forward_pre_hook(lambda m, args, name=name: self.look(name, m, args[0])))
-        return self
-    def __exit__(self, *error):
-        for hook in self.hooks: hook.remove()
-    def look(self, name, m, x):
-        if m.training: return
-        x = x.detach().float().movedim(1, -1).flatten(0, -2)
-        spread = m.running_var.clamp(min=1e-8)
-        off = ((x.mean(0) - m.running_mean).abs()/spread.sqrt()).median().item()
-        wide = (x.var(0, correction=0)/spread).clamp(min=1e-8).log10().median().item()
-        self.rows[name] = max(off/3, abs(wide))     # 1: three spreads off, or ten times as wide or narrow
-
 def check_norms(
     learn:Learner, # Any learner
 )->Verdict: # Figure: how far the median layer is off; 1: in mean by three spreads, or in variance tenfold
     "Do frozen batch norms fit what passes them in training?"
-    (xb, _), = some_batches(learn, 1, 16)
-    with untouched(learn), torch.no_grad():
+    ((xb, _),), rows = some_batches(learn, 1, 16), {}
+    norms = {name: m for name, m in learn.model.named_modules()
+             if isinstance(m, _BatchNorm) and m.running_mean is not None}
+    def look(name, norm, args):
+        if norm.training: return
+        x = args[0].detach().float().movedim(1, -1).flatten(0, -2)
+        spread = norm.running_var.clamp(min=1e-8)
+        off = ((x.mean(0) - norm.running_mean).abs()/spread.sqrt()).median().item()
+        wide = (x.var(0, correction=0)/spread).clamp(min=1e-8).log10().median().item()
+        rows[name] = max(off/3, abs(wide))     # 1: three spreads off, or ten times as wide or narrow
+    with untouched(learn), torch.no_grad(), layer_hooks(norms, before=look):
         learn.model.train()
         _as_in_training(learn, learn.model)
-        with _NormWatch(learn.model) as watch: learn.model(*xb)
-    if not watch.rows: return not_run('batch norm', 'no batch norm is frozen in training')
-    off = float(np.median(list(watch.rows.values())))
-    told = f'{len(watch.rows)} frozen batch norms are off by {off:.2f} (1: by three spreads, or tenfold)'
+        learn.model(*xb)
+    if not rows: return not_run('batch norm', 'no batch norm is frozen in training')
+    off = float(np.median(list(rows.values())))
+    told = f'{len(rows)} frozen batch norms are off by {off:.2f} (1: by three spreads, or tenfold)'
     return judged('batch norm', off, told, off > 1,
                     'They were frozen with statistics of other data, or of none: train them (without BnFreeze), or '
                     'load the weights that belong to them.')
@@ -647,8 +638,8 @@ def check_dynamics(
     n_batches:int=16, # Batches of training
 )->Verdict: # Figure: restlessness, see `restlessness`
     "Do predictions for one batch settle while the network trains?"
-    d, idxs = Diagnostics(every=2), train_rows(learn, n_batches*8)
-    with untouched(learn), training_on(learn, loader_of(learn, idxs, 8, varied=True)): learn.fit(1, cbs=d)
+    dl = loader_of(learn, train_rows(learn, n_batches*8), 8, varied=True)
+    with untouched(learn), training_on(learn, dl), Diagnostics(learn, every=2) as d: learn.fit(1)
     if len(d.followed) < 4: return not_run('dynamics', f'{len(d.batches)} batches are too few to tell')
     moved = restlessness(d)
     return judged('dynamics', moved, f'predictions for the same rows change by {moved:.3f} from look to look', False,

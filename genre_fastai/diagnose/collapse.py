@@ -40,6 +40,7 @@ class CollapseWarning(UserWarning):
 class CollapseAlarm(Callback):
     "Warns, once a fit, that one genre is predicted for nearly everything: in the first epoch, if it shows there"
     order = 55 # After the Recorder: an epoch that is ended here stands in its table
+    watches = True # Checks of a training set it aside
     share = .8 # One genre has taken this part of what lies between its prior and everything, ...
     fall = .05 # ... and predictions differ by less than this part of what they did in the first batch, ...
     worse = 4. # ... or the loss is this many times that of the best constant answer

@@ -13,15 +13,17 @@ from functools import partial
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
-from fastai.vision.all import (L, Callback, CancelFitException, CancelValidException, CSVLogger, Learner, Recorder,
-                               ShowGraphCallback, TrackerCallback)
+from fastai.vision.all import (L, Callback, CancelFitException, CancelValidException, CSVLogger, Learner,
+                               ShowGraphCallback)
 
-from ..learn.learner import WeightAverage, same_numbers
-from .activations import Diagnostics
-from .collapse import CollapseAlarm
+from ..learn.learner import same_numbers
 
 # %% ../../nbs/46c_diagnose.probe.ipynb #6d9403f4
-_WATCHERS = (Recorder, CollapseAlarm, Diagnostics, WeightAverage, TrackerCallback, CSVLogger, ShowGraphCallback)
+def _only_watches(cb):
+    "Ours say so by `watches`, fastai's by `remove_on_fetch`, but for the two that write and draw"
+    kind = type(cb)
+    return (getattr(kind, 'watches', False) or getattr(kind, 'remove_on_fetch', False)
+            or isinstance(cb, (CSVLogger, ShowGraphCallback)))
 
 @contextmanager
 def untouched(
@@ -29,13 +31,14 @@ def untouched(
 ):
     """What is done inside leaves no trace: weights, modes, frozen parameters, optimiser and random numbers
 
-    Callbacks that watch, record or write stay aside; others of yours see the steps."""
+    Callbacks that only watch, record or write stay aside: fastai's (its recorder, trackers, loggers), and those whose class
+    says `watches = True`, yours too. All others see the steps."""
     model, opt = learn.model, learn.opt
     kept, memory = copy.deepcopy(model.state_dict()), opt and copy.deepcopy(opt.state_dict())
     modes = [(m, m.training) for m in model.modules()]
     frozen = [(p, p.requires_grad) for p in model.parameters()]
     order = [cb.name for cb in learn.cbs]
-    lr, watchers = learn.lr, [cb for cb in learn.cbs if isinstance(cb, _WATCHERS)]
+    lr, watchers = learn.lr, [cb for cb in learn.cbs if _only_watches(cb)]
     try:
         with same_numbers(*learn.dls.loaders), learn.no_bar(), learn.no_logging(), learn.removed_cbs(watchers): yield
     finally:
