@@ -15,8 +15,8 @@ from genre_fastai.learn.models import SmallCNN
 from genre_fastai.learn.learner import AsymmetricLoss
 from genre_fastai.data.split import split_items
 from genre_fastai.diagnose.probe import first_batch, plot_verdict, some_batches, train_targets, untouched
-from genre_fastai.diagnose.checks import (check_dynamics, check_layers, check_loss, check_norms, check_rate, check_start,
-                                          init_bias, loss_at_zero, rate_trials, show_input)
+from genre_fastai.diagnose.data_checks import check_loss, check_start, init_bias, loss_at_zero, show_input
+from genre_fastai.diagnose.checks import check_dynamics, check_layers, check_norms, check_rate, rate_trials
 from genre_fastai.diagnose.recipe import CHECKS, check_recipe, collapse_causes, run_checks
 from genre_fastai.datasets.synthetic import made_items
 

@@ -18,10 +18,11 @@ from ..items import nearest
 from ..evaluate.report import Page
 from ..learn.learner import same_numbers
 from .probe import not_run, plot_verdict
-from .checks import (check_capacity, check_dynamics, check_gradients, check_input,
-                                          check_inputs_matter, check_labels, check_layers, check_leak, check_loss,
-                                          check_norms, check_overfit, check_rate, check_repeat, check_seed,
-                                          check_start, check_step, check_variation, show_input)
+from .data_checks import (check_input, check_labels, check_loss, check_seed, check_start,
+                                               check_variation, show_input)
+from .checks import (check_capacity, check_dynamics, check_gradients, check_inputs_matter,
+                                          check_layers, check_leak, check_norms, check_overfit, check_rate,
+                                          check_repeat, check_step)
 
 # %% ../../nbs/47_diagnose.recipe.ipynb #26e1d6a5
 CHECKS = { # In the order of the recipe
