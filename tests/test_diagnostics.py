@@ -9,7 +9,7 @@ from torch import nn
 
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, layer_hooks, plot_dynamics, plot_histograms,
-                                               plot_layers, restlessness)
+                                               plot_layers, prediction_churn)
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning, plot_predicted_shares
 from genre_fastai.learn.learner import EpochSeed, genre_learner
 from genre_fastai.data.split import split_items
@@ -393,15 +393,15 @@ def test_diagnostics_are_kept(made, tmp_path):
     with pytest.raises(ValueError, match='which learner'): Diagnostics().__enter__()
 
 
-def test_restlessness_is_a_share():
+def test_prediction_churn_is_a_share():
     "0 where nothing moves, 1 where everything turns over, however many genres an item has"
     one, two = np.eye(4)[[0, 1]], np.array([[.9, .8, 0, 0], [0, 0, .7, .9]])
     for p in (one, two):
         turning = SimpleNamespace(followed=np.stack([p, p[::-1], p, p[::-1]]))
         still = SimpleNamespace(followed=np.stack([p[::-1], p, p, p]))         # what happens at first does not count
-        assert restlessness(turning) == pytest.approx(1) and restlessness(still) == 0
+        assert prediction_churn(turning) == pytest.approx(1) and prediction_churn(still) == 0
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(4), (2, 6))
     halved = np.abs(p[1] - p[0]).sum(1).mean()/2                              # total variation
-    assert restlessness(SimpleNamespace(followed=np.concatenate([p, p]))) == pytest.approx(halved)
-    assert np.isnan(restlessness(SimpleNamespace(followed=p[:1])))
+    assert prediction_churn(SimpleNamespace(followed=np.concatenate([p, p]))) == pytest.approx(halved)
+    assert np.isnan(prediction_churn(SimpleNamespace(followed=p[:1])))

@@ -33,7 +33,7 @@ def test_a_rate_at_which_nothing_is_learnt_is_bad(folder):
     learn = made_learner('image', folder)
     for rate in (0., -1e-3):
         found = check_rate(learn, lr=rate)
-        assert found.verdict == 'bad' and 'nothing can be learnt' in found.told and 'above 0' in found.advice
+        assert found.verdict == 'fail' and 'nothing can be learnt' in found.told and 'above 0' in found.advice
     with pytest.raises(ValueError, match='no check to run'): check_recipe(learn, only=[])
 
 @pytest.fixture(scope='module')
@@ -56,7 +56,7 @@ def learn(items): return genre_learner(cover_block(items, size=64).dataloaders(i
 def test_a_planted_fault_is_found_by_its_check(name, kind, folder):
     check = FAULTS[name][1]
     found = judge(planted(name, kind, folder, seed=1), [check])[check]
-    assert found.verdict == 'bad' and found.told and found.advice, found
+    assert found.verdict == 'fail' and found.told and found.advice, found
 
 
 def test_a_head_that_starts_at_zero_cuts_nothing(learn):
@@ -64,18 +64,18 @@ def test_a_head_that_starts_at_zero_cuts_nothing(learn):
     with torch.no_grad():
         for p in learn.model.head[-1].parameters(): p.zero_()
     found = judge(learn, ['gradients', 'step'])
-    assert found['gradients'].verdict == found['step'].verdict == 'good'
+    assert found['gradients'].verdict == found['step'].verdict == 'pass'
     for p in learn.model.body.parameters(): p.requires_grad_(False)
     frozen = judge(learn, ['gradients'])['gradients']
-    assert frozen.verdict != 'bad' and "frozen: 'body'" in frozen.told.replace('[', '').replace(']', '')
+    assert frozen.verdict != 'fail' and "frozen: 'body'" in frozen.told.replace('[', '').replace(']', '')
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('world', ['first', 'second'])
 def test_healthy_learners_get_no_alarm(kind, world, folder):
     found = judge(made_learner(kind, folder, world, seed=1))
-    assert not [v for v in found.values() if v.verdict == 'bad']
-    assert [v.check for v in found.values() if v.verdict == 'not run'] == ['batch norm']
+    assert not [v for v in found.values() if v.verdict == 'fail']
+    assert [v.check for v in found.values() if v.verdict == 'skipped'] == ['batch norm']
 
 
 def state_of(learn):
@@ -94,7 +94,7 @@ def test_a_learner_does_not_notice_its_checks(items):
         def look():
             if not checked: return
             before, opt = state_of(learn), learn.opt
-            assert set(check_recipe(learn).verdict) <= {'good', 'odd', 'not run'}
+            assert set(check_recipe(learn).verdict) <= {'pass', 'warn', 'skipped'}
             assert same(before, state_of(learn)) and learn.opt is opt and all(p.grad is None for p in learn.model.parameters())
         torch.manual_seed(0)
         with learn.no_bar(), learn.no_logging():
@@ -163,22 +163,22 @@ def test_losses_at_equal_logits(n):
     (lambda z, y: nn.functional.nll_loss(nn.functional.log_softmax(z, 0), y), 'together alike to 0.'),
     (lambda z, y: nn.functional.cross_entropy(z, y, reduction='none'), 'not one number')])
 def test_losses_that_are_no_mean_over_items(learn, wrong, told):
-    assert check_loss(learn).verdict == 'good'
+    assert check_loss(learn).verdict == 'pass'
     learn.loss_func = lambda z, y: wrong(z.as_subclass(torch.Tensor), y.as_subclass(torch.Tensor))
     found = check_loss(learn)
-    assert found.verdict == 'bad' and told in found.told
+    assert found.verdict == 'fail' and told in found.told
 
 
 def test_smoothed_labels_are_healthy(items):
     learn = genre_learner(cover_block(items, size=64).dataloaders(items, bs=16), label_smoothing=.1)
     found = {v.check: v for v in run_checks(learn, ['loss', 'initial loss', 'overfit'])}
-    assert not [v for v in found.values() if v.verdict == 'bad'] and 0 < found['overfit'].figure <= 1.01
+    assert not [v for v in found.values() if v.verdict == 'fail'] and 0 < found['overfit'].figure <= 1.01
 
 
 def test_what_is_no_number_is_not_good(learn):
     with torch.no_grad(): next(learn.model.parameters()).fill_(torch.nan)
     found = {v.check: v for v in run_checks(learn)}
-    assert {found[name].verdict for name in ('evaluation', 'leak', 'initial loss', 'rate', 'overfit')} == {'bad'}
+    assert {found[name].verdict for name in ('evaluation', 'leak', 'initial loss', 'rate', 'overfit')} == {'fail'}
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_checked(items):
@@ -187,7 +187,7 @@ def test_random_numbers_go_on_as_if_nothing_had_been_checked(items):
     def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(), learn.dls.train.rng.getstate()
     before = state()
     table = check_recipe(learn, ['seed', 'labels', 'input', 'variation', 'step', 'rate', 'dynamics'])
-    assert state() == before and table.verdict['seed'] == 'odd'
+    assert state() == before and table.verdict['seed'] == 'warn'
 
 
 def test_the_bias_that_says_the_shares(items):
@@ -207,14 +207,14 @@ def test_rates_are_told_apart(learn):
     table = rate_trials(learn)
     assert list(table.index) == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2]) and table.end[1e-3] < table.end[1e-6]
     found = check_rate(learn, lr=5.)
-    assert found.verdict == 'bad' and 'Try 0.0' in found.advice and plot_verdict(found).get_xscale() == 'log'
-    assert check_rate(learn, lr=slice(1e-5, 1e-3)).verdict != 'bad'
+    assert found.verdict == 'fail' and 'Try 0.0' in found.advice and plot_verdict(found).get_xscale() == 'log'
+    assert check_rate(learn, lr=slice(1e-5, 1e-3)).verdict != 'fail'
 
 
 def test_checks_that_cannot_be_run_say_why(learn):
     learn.model.head = nn.Identity()
     table = check_recipe(learn, ['labels', 'step', 'overfit'])
-    assert list(table.index) == ['labels', 'step', 'overfit'] and table.verdict['overfit'] == 'not run' and table.found['overfit']
+    assert list(table.index) == ['labels', 'step', 'overfit'] and table.verdict['overfit'] == 'skipped' and table.found['overfit']
     with pytest.raises(ValueError, match="no check 'lose'. Did you mean 'loss'"): check_recipe(learn, 'lose')
     with pytest.raises(ValueError, match='has no curves'): plot_verdict(CHECKS['seed'](genre_learner(learn.dls)))
 

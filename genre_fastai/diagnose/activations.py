@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['label_shares', 'layer_hooks', 'LayerWatch', 'Diagnostics', 'plot_layers', 'plot_histograms', 'plot_dynamics',
-           'restlessness']
+           'prediction_churn']
 
 # %% ../../nbs/46_diagnose.activations.ipynb #fa48b36a
 from contextlib import ExitStack, contextmanager
@@ -33,7 +33,7 @@ def label_shares(
 @contextmanager
 def layer_hooks(
     layers:dict, # Name to layer
-    after=None, # `after(name, layer, args, out)` when one has run; what it returns takes the place of `out`, None does not
+    after=None, # `after(name, layer, args, out)` when one has run; what it returns, unless None, stands for `out`
     before=None, # `before(name, layer, args)` when one is about to run; likewise for `args`
 ):
     "While it is open, functions are called at layers; afterwards no hook is left, also where something failed"
@@ -319,12 +319,12 @@ def plot_dynamics(
     if ax is None: ax = plt.subplots(figsize=(5, 2.8), layout='constrained')[1]
     looks = d.layers.batch.unique()
     for row, genre in enumerate(p[-1].argmax(1)): ax.plot(looks, p[:, row, genre], lw=1, alpha=.7)
-    ax.set(title=f'One batch of validation rows; restlessness {restlessness(d):.3f}', xlabel='batch',
+    ax.set(title=f'One batch of validation rows; prediction churn {prediction_churn(d):.3f}', xlabel='batch',
            ylabel='probability of the genre of the end', ylim=(-.02, 1.02))
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 
-def restlessness(
+def prediction_churn(
     d:Diagnostics, # After a fit
 )->float: # 0: nothing moves; 1: everything turns over from look to look
     """By how much the followed predictions change from one look to the next, in the second half of the training

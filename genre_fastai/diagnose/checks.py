@@ -19,9 +19,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..items import some
 from ..learn.models import exact_arithmetic
 from ..learn.learner import genre_names, same_numbers
-from .activations import Diagnostics, LayerWatch, layer_hooks, restlessness
-from .probe import (Verdict, judged, largest_gap, loader_of, not_run, some_batches, train_rows,
-                                         training_on, untouched)
+from .activations import Diagnostics, LayerWatch, layer_hooks, prediction_churn
+from .probe import (Verdict, judged, largest_gap, loader_of, skipped_check, some_batches,
+                                         train_rows, training_on, untouched)
 
 # %% ../../nbs/46e_diagnose.checks.ipynb #407e32b5
 def _logits(model, xb):
@@ -130,7 +130,7 @@ def check_gradients(
     advice = (f'Gradients are cut before {some(cut)}: look for detach, no_grad and item on the way.' if cut else
               f'{head!r} is frozen: learn.unfreeze(), or look at the splitter.' if head in frozen else
               f'No gradient reaches {some(without, 3)}: dead units, or not used.')
-    return judged('gradients', reached, told, bool(cut) or head in frozen, advice, odd=reached < .9)
+    return judged('gradients', reached, told, bool(cut) or head in frozen, advice, warn=reached < .9)
 
 def check_step(
     learn:Learner, # Any learner
@@ -143,7 +143,7 @@ def check_step(
     told = f'{"a step moves" if steps.n == 1 else "two steps move"} {len(meant) - len(still)} of {len(meant)} tensors'
     if still: told += f'; not {some(still, 3)}'
     unknown = [name for name in still if not steps.known[name]]      # others may move by less than a float can tell
-    return judged('step', figure, told, bool(unknown) or not meant, odd=bool(still), advice=
+    return judged('step', figure, told, bool(unknown) or not meant, warn=bool(still), advice=
                     'The optimiser does not know them: the splitter must return every parameter in one of its groups.')
 
 # %% ../../nbs/46e_diagnose.checks.ipynb #00910df4
@@ -154,13 +154,13 @@ def check_layers(
     batches = some_batches(learn, 1, 32)
     with untouched(learn), torch.no_grad(), LayerWatch(learn.model.eval()) as watch: learn.model(*batches[0][0])
     layers = watch.figures.dropna(subset='dead') if watch.rows else pd.DataFrame()
-    if layers.empty: return not_run('layers', 'this network has no activation functions of its own')
+    if layers.empty: return skipped_check('layers', 'this network has no activation functions of its own')
     worst = layers.loc[layers.dead.idxmax()]
     told = (f'{worst.kind} {worst.layer!r} has {worst.dead:.0%} dead units; '
             f'the median layer {layers.dead.median():.0%}')
     return judged('layers', worst.dead, told, worst.dead > .9,
                     f'Nothing wakes {worst.layer!r}: look at the bias and the scale before it, lower the rate, and '
-                    'build the learner anew.', odd=worst.dead > .6)
+                    'build the learner anew.', warn=worst.dead > .6)
 
 def check_norms(
     learn:Learner, # Any learner
@@ -180,7 +180,7 @@ def check_norms(
         learn.model.train()
         _as_in_training(learn, learn.model)
         learn.model(*xb)
-    if not rows: return not_run('batch norm', 'no batch norm is frozen in training')
+    if not rows: return skipped_check('batch norm', 'no batch norm is frozen in training')
     off = float(np.median(list(rows.values())))
     told = f'{len(rows)} frozen batch norms are off by {off:.2f} (1: by three spreads, or tenfold)'
     return judged('batch norm', off, told, off > 1,
@@ -214,12 +214,12 @@ class _Trial:
         return loss.item()
 
     def fit(self, batches, n_steps):
-        "Losses of so many steps, the batches in turns; ends where one is out of hand"
+        "Losses of so many steps, the batches in turns; ends where they diverge"
         losses = []
         with torch.enable_grad():
             for i in range(n_steps):
                 losses.append(self.step(*batches[i % len(batches)]))
-                if not losses[-1] < 50*max(losses[0], .1): break    # no number, or out of hand
+                if not losses[-1] < 50*max(losses[0], .1): break    # no number, or diverged
         return losses
 
 def _highest(lr): return float(np.max([lr.start or lr.stop, lr.stop]) if isinstance(lr, slice) else np.max(lr))
@@ -235,7 +235,7 @@ def rate_trials(
     n_steps:int=12, # Steps at each
     batches:list=None, # From `some_batches`, or others
     weights:dict=None, # State of the network to start from; None: as it is
-)->pd.DataFrame: # A row a rate (of the highest group): mean loss in the first and last round, inf where out of hand
+)->pd.DataFrame: # A row a rate (of the highest group): mean loss in the first and last round, inf where it diverged
     "A short range test: the same steps from the same weights at several rates"
     lr, batches, rows = learn.lr if lr is None else lr, batches or some_batches(learn), {}
     with same_numbers():
@@ -256,14 +256,14 @@ def check_rate(
     "Does the loss fall at this rate?"
     lr = learn.lr if lr is None else lr
     if not _highest(lr) > 0:
-        return Verdict('rate', 'bad', math.nan, f'the rate is {_highest(lr):g}: nothing can be learnt',
+        return Verdict('rate', 'fail', math.nan, f'the rate is {_highest(lr):g}: nothing can be learnt',
                        'Give a rate above 0, such as 1e-3; learn.lr_find() draws a curve of them.')
     with untouched(learn): table = rate_trials(learn, lr, {1, *factors}, n_steps)
     start = table.start.iloc[0]     # at the lowest rate nothing has happened yet
     own, lower = table.end.loc[_highest(lr)], table.end[table.index < _highest(lr)]
-    best = table.index[table.end <= table.end.min() + .02*start].max()     # the highest of those that are as good
+    best = table.index[table.end <= table.end.min() + .02*start].max()     # the highest of those that do as well
     if not np.isfinite(table.end).any():
-        return Verdict('rate', 'bad', math.inf, f'the loss gets out of hand at every rate from {table.index[0]:.2g} on',
+        return Verdict('rate', 'fail', math.inf, f'the loss diverges at every rate from {table.index[0]:.2g} on',
                        'Look at the input and the initial loss first.')
     ratio = own/start
     too_high = not ratio < 1.02 and lower.min() < min(own, 1.02*start)
@@ -271,7 +271,7 @@ def check_rate(
             f'best at {best:.2g}: {table.end[best]:.3f}')
     curve = table.end.replace(math.inf, np.nan).to_frame(f'after {n_steps} steps')
     return judged('rate', ratio, told, too_high, f'Try {best:.2g}; learn.lr_find() draws the whole curve.',
-                    odd=not ratio < 1 or best < _highest(lr)/5, curves=curve)
+                    warn=not ratio < 1 or best < _highest(lr)/5, curves=curve)
 
 def _floor(loss_func, y, n_genres):
     "The loss of logits that are right and sure"
@@ -283,7 +283,7 @@ def check_overfit(
     learn:Learner, # Any learner
     n_steps:int=40, # Steps
 )->Verdict: # Figure: share of the way from the first loss to the least possible one
-    "Can eight items be learnt by heart?"
+    "Can eight items be memorised?"
     batches = some_batches(learn, 1, 8)
     with untouched(learn):
         runs = {}
@@ -299,8 +299,8 @@ def check_overfit(
     told = (f'the loss of eight items goes from {best[0]:.3f} to {best[-1]:.3f} in {len(best)} steps; '
             f'the least possible is {floor:.3f}')
     return judged('overfit', way, told, way < .3,
-                    'What cannot learn eight items by heart cannot learn: look at the checks above first, then give '
-                    'the network more to train.', odd=way < .8,
+                    'What cannot memorise eight items cannot learn: look at the checks above first, then give '
+                    'the network more to train.', warn=way < .8,
                     curves=pd.DataFrame({'eight items': best}).rename_axis('step'))
 
 def _blank(xb):
@@ -337,7 +337,7 @@ def check_inputs_matter(
     told = f'after {n_steps} steps {ends["with inputs"]:.3f} with inputs, {ends["blank"]:.3f} with blank ones'
     return judged('inputs', ratio, told, not ratio < 1.05,
                     'The network learns the shares of the genres and no more: look at show_input(learn), and at what '
-                    'is frozen.', odd=not ratio < .98, curves=rounds)
+                    'is frozen.', warn=not ratio < .98, curves=rounds)
 
 def check_capacity(
     learn:Learner, # Any learner
@@ -346,7 +346,7 @@ def check_capacity(
     "Does the loss fall further the more is trained?"
     groups = learn.splitter(learn.model)
     groups = groups if isinstance(groups[0], (list, tuple)) else [groups]
-    if len(groups) < 2: return not_run('capacity', 'the splitter returns one group: nothing can be held back')
+    if len(groups) < 2: return skipped_check('capacity', 'the splitter returns one group: nothing can be held back')
     batches, ends, wanted = some_batches(learn), {}, {p: p.requires_grad for p in learn.model.parameters()}
     with untouched(learn):
         for first, name in ((len(groups) - 1, 'head alone'), (0, 'everything')):
@@ -360,16 +360,16 @@ def check_capacity(
             f'{last["everything"]:.3f} with everything')
     return judged('capacity', ratio, told, False,
                     'More of the network does not help: look at the rate of the body, and at its gradients.',
-                    odd=not ratio < 1.1, curves=rounds)
+                    warn=not ratio < 1.1, curves=rounds)
 
 def check_dynamics(
     learn:Learner, # Any learner
     n_batches:int=16, # Batches of training
-)->Verdict: # Figure: restlessness, see `restlessness`
+)->Verdict: # Figure: see `prediction_churn`
     "Do predictions for one batch settle while the network trains?"
     dl = loader_of(learn, train_rows(learn, n_batches*8), 8, varied=True)
     with untouched(learn), training_on(learn, dl), Diagnostics(learn, every=2) as d: learn.fit(1)
-    if len(d.followed) < 4: return not_run('dynamics', f'{len(d.batches)} batches are too few to tell')
-    moved = restlessness(d)
+    if len(d.followed) < 4: return skipped_check('dynamics', f'{len(d.batches)} batches are too few to tell')
+    moved = prediction_churn(d)
     return judged('dynamics', moved, f'predictions for the same rows change by {moved:.3f} from look to look', False,
-                    'They swing: a lower rate, larger batches, or a warm-up as in fit_one_cycle.', odd=not moved < .2)
+                    'They swing: a lower rate, larger batches, or a warm-up as in fit_one_cycle.', warn=not moved < .2)

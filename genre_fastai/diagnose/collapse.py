@@ -48,7 +48,7 @@ class CollapseAlarm(Callback):
 
     def __init__(self,
         stop:bool=False, # End the fit at the alarm, with the model as it is then
-        causes=None, # `causes(learn, weights before the fit, rates, loss)` gives verdicts to name, as `collapse_causes` does
+        causes=None, # `causes(learn, weights before the fit, rates, loss)` gives verdicts, as `collapse_causes`
     ):
         self.stop, self.causes, self.message = stop, causes, None # The warning; None: all quiet
         self._rows, self._shares, self._genres, self._seen, self._trained, self._weights = [], [], [], [], False, None
@@ -133,7 +133,7 @@ class CollapseAlarm(Callback):
         if self._is_collapsed(row) and self.message is None: self._alarm(self._described(row))
 
     def _is_collapsed(self, row):
-        "One genre for nearly everything, and either equal answers that help nobody or a loss out of hand"
+        "One genre for nearly everything, and either equal answers that help nobody or a loss that diverged"
         taken = (row['share_in_batch'] - row['prior'])/max(1 - row['prior'], 1e-6)
         loss = row['loss']/max(row['constant_loss'], 1e-6)
         equal, wild = row['spread'] < self.fall*row['first_spread'] and loss > .98, loss > self.worse

@@ -23,8 +23,8 @@ from ..classical.text_ridge import TextRidge, text_array
 from ..learn.blocks import TensorWindows, text_reader
 from ..learn.models import last_layer
 from ..learn.learner import best_constant, genre_names, input_column, same_numbers
-from .probe import (Verdict, first_batch, items_of, judged, largest_gap, loader_of, not_run,
-                                         some_batches, train_rows, train_targets, untouched)
+from .probe import (Verdict, first_batch, items_of, judged, largest_gap, loader_of,
+                                         skipped_check, some_batches, train_rows, train_targets, untouched)
 
 # %% ../../nbs/46d_diagnose.data_checks.ipynb #c72a611d
 def check_seed(
@@ -37,7 +37,7 @@ def check_seed(
         b = first_batch(learn)      # life went on in between
     gap = max(largest_gap(x, y) for x, y in zip((*a.xb, a.loss), (*b.xb, b.loss)))
     return judged('seed', gap, f'two starts differ by {gap:.2g}', False,
-                    'Seed every epoch: genre_learner(dls, seed=0) does, by EpochSeed.', odd=gap > 1e-4)
+                    'Seed every epoch: genre_learner(dls, seed=0) does, by EpochSeed.', warn=gap > 1e-4)
 
 # %% ../../nbs/46d_diagnose.data_checks.ipynb #19ee6fb9
 def _gain_of(rows, column):
@@ -61,10 +61,10 @@ def check_labels(
     if (share := counts.max()/len(y)) > .98:
         genres = [names[j] for j in np.flatnonzero(sets[counts.argmax()])]
         told = f'{some(genres) or "no genre"} stands in {share:.0%} of the rows: constant'
-        return Verdict('labels', 'bad', share, told,
+        return Verdict('labels', 'fail', share, told,
                        'Look at genre_counts(items): was the column filled by mistake?')
     rows = items_of(learn, learn.dls.train)
-    if rows is None: return not_run('labels', 'the loaders hold no table of items')
+    if rows is None: return skipped_check('labels', 'the loaders hold no table of items')
     rows, found = rows.iloc[train_rows(learn, n)], {}
     y = y[:, y.sum(0) >= 2]
     for column in np.atleast_1d(input_column(learn.dls)):
@@ -73,7 +73,7 @@ def check_labels(
         gain, of, rng = _gain_of(rows[there], column), y[there], np.random.default_rng(0)
         by_chance = [gain(rng.permutation(of)) for _ in range(n_shuffles)]
         found[str(column)] = gain(of), np.mean(by_chance), np.std(by_chance, ddof=1)
-    if not found: return not_run('labels', f'{len(rows)} rows are too few to tell')
+    if not found: return skipped_check('labels', f'{len(rows)} rows are too few to tell')
     gain, chance, spread = max(found.values(), key=lambda figures: (figures[0] - figures[1])/max(figures[2], 1e-9))
     told = (f'a simple model on {" or ".join(found)} saves {gain:.3f} nats against the shares of the genres; '
             f'on shuffled labels {chance:.3f} ± {spread:.3f}')
@@ -110,7 +110,7 @@ def check_loss(
     drawn = torch.tensor(np.random.default_rng(0).normal(size=(n, n_genres)), dtype=torch.float32, device=y.device)
     def loss(z, y): return loss_func(z, y).mean().item()
     if loss_func(drawn, y).ndim:
-        return Verdict('loss', 'bad', math.nan, 'the loss of a batch is not one number',
+        return Verdict('loss', 'fail', math.nan, 'the loss of a batch is not one number',
                        "Let it average: reduction='mean'.")
     found, theory = loss(torch.zeros_like(drawn), y), loss_at_zero(loss_func, y, n_genres)
     ratio = found/theory if theory == theory else 1.
@@ -145,7 +145,7 @@ def check_start(
             f'{names[top.argmax()]} is first for {top.max():.0%} of the rows')
     ratio = loss/nothing
     return judged('initial loss', ratio, told, not ratio <= 3,
-                    'Make the last layer start with smaller weights; init_bias(learn) sets its bias.', odd=ratio > 1.5)
+                    'Make the last layer start with smaller weights; init_bias(learn) sets its bias.', warn=ratio > 1.5)
 
 def init_bias(
     learn:Learner, # That has not been trained
@@ -196,7 +196,7 @@ def check_input(
 )->Verdict: # Figure: how far inputs are from what they should be; 0: equal, 1: by the usual spread of points
     "Is what enters the net what should enter it?"
     dl = learn.dls.valid
-    if items_of(learn, dl) is None: return not_run('input', 'the loaders hold no table of items')
+    if items_of(learn, dl) is None: return skipped_check('input', 'the loaders hold no table of items')
     batch = first_batch(learn, train=False)
     rows = dl.items.iloc[dl.get_idxs()[:len(batch.pred)]]
     (pictures, windows), gaps, told = _pictures_and_windows(batch.xb), [], []
@@ -207,7 +207,7 @@ def check_input(
     if windows is not None and (gap := _window_gap(learn, windows, rows)) is not None:
         gaps.append(gap)
         told.append(f'{gap:.0%} of the texts do not begin with their own tokens')
-    if not gaps: return not_run('input', 'no pictures and no windows of texts enter this net')
+    if not gaps: return skipped_check('input', 'no pictures and no windows of texts enter this net')
     worst = float(np.max(gaps))
     return judged('input', worst, '; '.join(told), worst > .15,
                     'Scale pictures by the mean and standard deviation of the body, and cut texts with its own '
@@ -275,6 +275,6 @@ def check_variation(
     if plain[1] is not None:
         shares.append(_words_kept(varied[1], plain[1]))
         told.append(f'{shares[-1]:.0%} of the tokens of texts are kept')
-    if not shares: return not_run('variation', 'no pictures and no token ids enter this net')
+    if not shares: return skipped_check('variation', 'no pictures and no token ids enter this net')
     return judged('variation', min(shares), '; '.join(told), min(shares) < .6,
                     'Look at show_input(learn), and vary less: cover_transforms() leaves lettering legible.')

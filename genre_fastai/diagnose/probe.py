@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['untouched', 'Batch', 'training_on', 'first_batch', 'items_of', 'train_rows', 'loader_of', 'largest_gap',
-           'some_batches', 'train_targets', 'Verdict', 'judged', 'not_run', 'plot_verdict']
+           'some_batches', 'train_targets', 'Verdict', 'judged', 'skipped_check', 'plot_verdict']
 
 # %% ../../nbs/46c_diagnose.probe.ipynb #7a9fd68d
 import copy, math
@@ -31,8 +31,8 @@ def untouched(
 ):
     """What is done inside leaves no trace: weights, modes, frozen parameters, optimiser and random numbers
 
-    Callbacks that only watch, record or write stay aside: fastai's (its recorder, trackers, loggers), and those whose class
-    says `watches = True`, yours too. All others see the steps."""
+    Callbacks that only watch, record or write stay aside: fastai's (its recorder, trackers, loggers), and those whose
+    class says `watches = True`, yours too. All others see the steps."""
     model, opt = learn.model, learn.opt
     kept, memory = copy.deepcopy(model.state_dict()), opt and copy.deepcopy(opt.state_dict())
     modes = [(m, m.training) for m in model.modules()]
@@ -161,7 +161,7 @@ def train_targets(
 class Verdict(NamedTuple):
     "What a check found"
     check: str # What was looked at
-    verdict: str # 'good', 'odd' (look at it), 'bad' (mend it first), or 'not run'
+    verdict: str # 'pass', 'warn' (look at it), 'fail' (mend it first), or 'skipped' (it could not be run)
     figure: float # What was measured
     told: str # The figure in a sentence
     advice: str = '' # Next step
@@ -175,21 +175,21 @@ def judged(
     check:str, # What was looked at
     figure:float, # What was measured
     told:str, # The figure in a sentence
-    bad:bool, # Must it be mended?
+    fail:bool, # Must it be mended?
     advice:str, # Next step
-    odd:bool=False, # Must it be looked at?
+    warn:bool=False, # Must it be looked at?
     curves:pd.DataFrame=None, # What `plot_verdict` draws
 )->Verdict:
-    "A verdict; what is no number is not good"
-    name = 'bad' if bad or math.isnan(figure) else 'odd' if odd else 'good'
-    return Verdict(check, name, float(figure), told, '' if name == 'good' else advice, curves)
+    "A verdict; what is no number does not pass"
+    name = 'fail' if fail or math.isnan(figure) else 'warn' if warn else 'pass'
+    return Verdict(check, name, float(figure), told, '' if name == 'pass' else advice, curves)
 
-def not_run(
+def skipped_check(
     check:str, # What was to be looked at
     why:str, # It could not be
 )->Verdict:
     "A check that could not be run"
-    return Verdict(check, 'not run', math.nan, why)
+    return Verdict(check, 'skipped', math.nan, why)
 
 def plot_verdict(
     verdict:Verdict, # With curves

@@ -49,7 +49,8 @@ class _MapLayers:
         "While it is open: name of a layer to what it gave, where that holds maps and may have a slope"
         seen = {}
         def keep(name, layer, args, out):
-            if self.laid_out(name, out) is not None and (out.requires_grad or not torch.is_grad_enabled()): seen[name] = out
+            if self.laid_out(name, out) is None or torch.is_grad_enabled() and not out.requires_grad: return
+            seen[name] = out
         with layer_hooks(self.layers, keep): yield seen
 
     def laid_out(self, name, out):
@@ -176,8 +177,8 @@ def show_cams(
     for ax, (path, cam, title) in zip(axes, rows):
         picture = open_image(path, size=240).convert('L')
         ax.imshow(picture, cmap='gray', vmin=-60, vmax=320)
-        ax.imshow(cam, cmap='inferno', alpha=.75*np.sqrt(cam), extent=(-.5, picture.width - .5, picture.height - .5, -.5),
-                  interpolation='bilinear')
+        ax.imshow(cam, cmap='inferno', alpha=.75*np.sqrt(cam), interpolation='bilinear',
+                  extent=(-.5, picture.width - .5, picture.height - .5, -.5))
         ax.set_title(title.replace('$', r'\$'), fontsize=8)
     return axes
 
@@ -248,7 +249,8 @@ def show_filters(
     n_columns:int=16, # Side by side
 ):
     "Filters of the first convolution as pictures, each between its smallest and its largest weight; returns the axes"
-    first = next((m for m in feature_network(learn.model).modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
+    convolutions = [m for m in feature_network(learn.model).modules() if isinstance(m, nn.Conv2d)]
+    first = next((m for m in convolutions if m.in_channels == 3), None)
     if first is None: raise ValueError('no convolution reads pictures here. Give a learner that reads pictures.')
     weights = first.weight.detach().float().cpu()
     weights = weights[weights.flatten(1).norm(dim=1).argsort(descending=True)[:n]].permute(0, 2, 3, 1)
