@@ -40,6 +40,7 @@ def check_repeat(
     return judged('evaluation', gap, told, gap > 1e-3,
                     'Something stays random in evaluation, such as a dropout that is called by hand: use nn.Dropout.')
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #df1b45e0
 def _padded(x, more_windows=1, more_tokens=4):
     return F.pad(x.as_subclass(torch.Tensor), (0, more_tokens, 0, more_windows), value=-1)
 
@@ -162,6 +163,7 @@ def check_layers(
                     f'Nothing wakes {worst.layer!r}: look at the bias and the scale before it, lower the rate, and '
                     'build the learner anew.', warn=worst.dead > .6)
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #a582ed66
 def check_norms(
     learn:Learner, # Any learner
 )->Verdict: # Figure: how far the median layer is off; 1: in mean by three spreads, or in variance tenfold
@@ -222,6 +224,7 @@ class _Trial:
                 if not losses[-1] < 50*max(losses[0], .1): break    # no number, or diverged
         return losses
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #565bb962
 def _highest(lr): return float(np.max([lr.start or lr.stop, lr.stop]) if isinstance(lr, slice) else np.max(lr))
 
 def _scaled(lr, factor):
@@ -273,6 +276,7 @@ def check_rate(
     return judged('rate', ratio, told, too_high, f'Try {best:.2g}; learn.lr_find() draws the whole curve.',
                     warn=not ratio < 1 or best < _highest(lr)/5, curves=curve)
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #e2777a41
 def _floor(loss_func, y, n_genres):
     "The loss of logits that are right and sure"
     sure = (y if y.ndim == 2 else F.one_hot(y, n_genres)).float()*2 - 1
@@ -303,6 +307,7 @@ def check_overfit(
                     'the network more to train.', warn=way < .8,
                     curves=pd.DataFrame({'eight items': best}).rename_axis('step'))
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #3ff8721f
 def _blank(xb):
     "Inputs that say nothing: grey pictures, first tokens alone"
     blank = []
@@ -339,6 +344,7 @@ def check_inputs_matter(
                     'The network learns the shares of the genres and no more: look at show_input(learn), and at what '
                     'is frozen.', warn=not ratio < .98, curves=rounds)
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #d892dfff
 def check_capacity(
     learn:Learner, # Any learner
     n_steps:int=24, # Steps
@@ -362,6 +368,7 @@ def check_capacity(
                     'More of the network does not help: look at the rate of the body, and at its gradients.',
                     warn=not ratio < 1.1, curves=rounds)
 
+# %% ../../nbs/46e_diagnose.checks.ipynb #81e08f75
 def check_dynamics(
     learn:Learner, # Any learner
     n_batches:int=16, # Batches of training

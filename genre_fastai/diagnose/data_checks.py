@@ -147,6 +147,7 @@ def check_start(
     return judged('initial loss', ratio, told, not ratio <= 3,
                     'Make the last layer start with smaller weights; init_bias(learn) sets its bias.', warn=ratio > 1.5)
 
+# %% ../../nbs/46d_diagnose.data_checks.ipynb #3ddbe0d8
 def init_bias(
     learn:Learner, # That has not been trained
 )->float: # Nats saved: loss of equal logits less that of the best answer that is the same for every item
@@ -213,6 +214,7 @@ def check_input(
                     'Scale pictures by the mean and standard deviation of the body, and cut texts with its own '
                     'tokenizer: make new DataLoaders and a new genre_learner.')
 
+# %% ../../nbs/46d_diagnose.data_checks.ipynb #b1137956
 def show_input(
     learn:Learner, # With loaders of this project
     n:int=6, # Items

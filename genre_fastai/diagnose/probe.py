@@ -50,6 +50,7 @@ def untouched(
         learn.lr, learn.opt, learn.cbs = lr, opt, L(sorted(learn.cbs, key=lambda cb: order.index(cb.name)))
         if opt: opt.load_state_dict(memory)
 
+# %% ../../nbs/46c_diagnose.probe.ipynb #6a7a1cc2
 class Batch(NamedTuple):
     "A batch as it meets the loss"
     xb: tuple # What enters the net
@@ -87,6 +88,7 @@ def first_batch(
     if not hasattr(catch, 'seen'): raise ValueError('not one whole batch. Pass a smaller bs to dataloaders.')
     return catch.seen
 
+# %% ../../nbs/46c_diagnose.probe.ipynb #a1434106
 def items_of(
     learn:Learner, # Any learner
     dl, # A loader of it
@@ -124,6 +126,7 @@ def _as_valid(dl):
     "Training rows, with the transforms of validation"
     for name in ('after_item', 'before_batch', 'after_batch'): getattr(dl, name).split_idx = 1
 
+# %% ../../nbs/46c_diagnose.probe.ipynb #bddb391a
 def largest_gap(
     a:torch.Tensor, # Any numbers
     b:torch.Tensor, # Others

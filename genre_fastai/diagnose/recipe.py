@@ -51,6 +51,7 @@ def run_checks(
             found.append(skipped_check(name, f'{type(e).__name__}: {next(iter(str(e).splitlines()), "no message")}'))
     return found
 
+# %% ../../nbs/47_diagnose.recipe.ipynb #7af0b2a0
 def check_recipe(
     learn:Learner, # Before or after training
     only=None, # Names of `CHECKS`; None: all
