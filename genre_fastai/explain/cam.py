@@ -20,15 +20,6 @@ from ..learn.models import exact_arithmetic, feature_network, is_activation
 from ..learn.learner import has_several, input_column
 from ..diagnose.activations import layer_hooks
 
-# %% ../../nbs/65_explain.cam.ipynb #a31f2640
-def known_genres(
-    model, # A learner, or a model with `classes_`
-)->list[str]:
-    "The genres that a model tells apart; `ValueError` where it knows none"
-    if not isinstance(model, Learner) and getattr(model, 'classes_', None) is None:
-        raise ValueError(f'this {type(model).__name__} knows no genres. Give a fitted GenreClassifier, or a learner.')
-    return [str(g) for g in (model.dls.vocab if isinstance(model, Learner) else model.classes_)]
-
 # %% ../../nbs/65_explain.cam.ipynb #96a36588
 class _MapLayers:
     "Which layers of a network may give maps, from the first to the last, and how they lie there"
@@ -66,17 +57,14 @@ class _MapLayers:
         maps = out.permute(0, 3, 1, 2) if last else out
         return maps if maps.shape[2] == maps.shape[3] else None
 
-def _weighed(maps, slopes, places):
-    "(n, h, w): Grad-CAM, or with `places` LayerCAM"
-    weights = slopes.clamp(min=0) if places else slopes.mean((2, 3), keepdim=True)
-    return (weights*maps).sum(1).relu()
-
-def _picked(slopes, n_places):
-    "The last layer whose maps matter, among those with `n_places` a side where there are any"
-    mattering = [name for name, s in slopes.items() if s is not None and s.any()]
-    fine = [name for name in mattering if min(slopes[name].shape[2:]) >= n_places]
-    if not mattering: raise ValueError('no maps on which this genre depends. Name a layer: layer=...')
-    return (fine or mattering)[-1]
+# %% ../../nbs/65_explain.cam.ipynb #c599d899
+def known_genres(
+    model, # A learner, or a model with `classes_`
+)->list[str]:
+    "The genres that a model tells apart; `ValueError` where it knows none"
+    if not isinstance(model, Learner) and getattr(model, 'classes_', None) is None:
+        raise ValueError(f'this {type(model).__name__} knows no genres. Give a fitted GenreClassifier, or a learner.')
+    return [str(g) for g in (model.dls.vocab if isinstance(model, Learner) else model.classes_)]
 
 def genre_positions(
     vocab:list, # Names of the genres
@@ -113,6 +101,19 @@ def in_item_order(
 )->np.ndarray: # (n, ...)
     "What a loader gave in its own order (longest text first), in that of the items"
     return rows[np.argsort(list(dl.get_idxs()))]
+
+# %% ../../nbs/65_explain.cam.ipynb #9599fadf
+def _weighed(maps, slopes, places):
+    "(n, h, w): Grad-CAM, or with `places` LayerCAM"
+    weights = slopes.clamp(min=0) if places else slopes.mean((2, 3), keepdim=True)
+    return (weights*maps).sum(1).relu()
+
+def _picked(slopes, n_places):
+    "The last layer whose maps matter, among those with `n_places` a side where there are any"
+    mattering = [name for name, s in slopes.items() if s is not None and s.any()]
+    fine = [name for name in mattering if min(slopes[name].shape[2:]) >= n_places]
+    if not mattering: raise ValueError('no maps on which this genre depends. Name a layer: layer=...')
+    return (fine or mattering)[-1]
 
 def grad_cam(
     learn:Learner, # A fitted learner that reads pictures, alone or with texts

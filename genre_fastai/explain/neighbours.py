@@ -33,7 +33,7 @@ def nearest_items(
     items:pd.DataFrame, # What the model reads; one row or several
     train:pd.DataFrame, # Items to choose from: those that the model was fitted on
     n:int=5, # How many for each
-)->pd.DataFrame: # Rows of `train`, the closest first, with columns likeness (at most 1) and of (the item_id of the item)
+)->pd.DataFrame: # Rows of `train`, the closest first, and columns likeness (at most 1) and of (item_id of the item)
     """The items that the model finds most alike; of a learner by the cosine of what enters its last layer
 
     Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the
