@@ -39,6 +39,7 @@ from genre_fastai.learn.learner import *
 from genre_fastai.diagnose.activations import *
 from genre_fastai.diagnose.collapse import *
 from genre_fastai.diagnose.probe import *
+from genre_fastai.diagnose.data_checks import *
 from genre_fastai.diagnose.checks import *
 from genre_fastai.diagnose.recipe import *
 from genre_fastai.predict.bundle import *

@@ -118,7 +118,7 @@ def judge(learn, only=None):
         return {v.check: v for v in run_checks(learn, only)}
 
 def fault_table(kind, folder, world='first', seed=0, quick=False, say=lambda text: None):
-    "A row a fault, the healthy learner first; a column a check; 'bad' where it was found. quick: only the check that is meant for it"
+    "A row a fault, the healthy learner first; a column a check; 'fail' where it was found. quick: only the check that is meant for it"
     rows, start = {'healthy': judge(made_learner(kind, folder, world, seed))}, time.perf_counter()
     for name, (_, check, kinds) in FAULTS.items():
         if kind not in kinds: continue
@@ -152,7 +152,7 @@ def main():
     if args.data:
         for name, learn in real_learners(args.data):
             found = judge(learn).values()
-            print(f'{name}: {sum(v.verdict == "bad" for v in found)} alarms in {len(found)} checks')
+            print(f'{name}: {sum(v.verdict == "fail" for v in found)} alarms in {len(found)} checks')
             print(pd.DataFrame([(v.check, v.verdict, v.told) for v in found], columns=['check', 'verdict', 'found']).to_markdown(index=False), flush=True)
         return
     tables = {}
@@ -163,11 +163,11 @@ def main():
                     table = tables[kind, world, seed] = fault_table(kind, folder, world, seed, args.quick, lambda text: print(text, flush=True))
                     with atomic_path(args.out/f'{kind}-{world}-{seed}.csv') as path: table.to_csv(path)
     every = pd.concat(tables, names=['kind', 'world', 'seed', 'fault'])
-    bad = (every == 'bad').groupby(['kind', 'fault'], sort=False).sum()
-    bad.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
-    caught = [(every.loc[key, FAULTS[key[3]][1]] == 'bad') for key in every.index if key[3] != 'healthy']
-    alarms = (every.xs('healthy', level='fault') == 'bad').any(axis=1)
-    lines = [bad.reset_index().to_markdown(index=False), '',
+    failed = (every == 'fail').groupby(['kind', 'fault'], sort=False).sum()
+    failed.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
+    caught = [(every.loc[key, FAULTS[key[3]][1]] == 'fail') for key in every.index if key[3] != 'healthy']
+    alarms = (every.xs('healthy', level='fault') == 'fail').any(axis=1)
+    lines = [failed.reset_index().to_markdown(index=False), '',
              f'{sum(caught)} of {len(caught)} planted faults were found by the check that is meant for them; '
              f'{alarms.sum()} of {len(alarms)} healthy learners got an alarm. Seeds {args.seeds}, worlds {", ".join(args.worlds)}.']
     with atomic_path(args.out/'faults.md') as path: path.write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -8,12 +8,11 @@ from fastai.vision.all import (SGD, BCEWithLogitsLossFlat, Callback, CrossEntrop
 from torch import nn
 
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, plot_dynamics, plot_histograms, plot_layers,
-                                               restlessness)
+from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, layer_hooks, plot_dynamics, plot_histograms,
+                                               plot_layers, prediction_churn)
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning, plot_predicted_shares
 from genre_fastai.learn.learner import EpochSeed, genre_learner
 from genre_fastai.data.split import split_items
-from genre_fastai.diagnose import recipe  # gives the alarm its causes
 from genre_fastai.datasets.synthetic import made_items
 
 matplotlib.use('Agg')
@@ -59,7 +58,7 @@ def test_vgg19_at_a_rate_too_high_is_found_in_its_first_epoch(made):
     rows = rows[rows.split != 'test'].groupby('split').head(24).reset_index(drop=True)
     learn = genre_learner(loaders(rows, bs=8, size=32), 'vgg19', weights='random', cbs=[CollapseAlarm(stop=True)])
     found = fit(learn, 3, .1)
-    assert len(found) == 1 and 'in epoch 1' in found[0] and 'Found to blame: rate: at 0.1 the loss goes from' in found[0]
+    assert len(found) == 1 and 'in epoch 1' in found[0] and 'First thing to try: a lower learning rate. It went up to 0.1' in found[0]
     assert learn.epoch == 0
 
 
@@ -327,6 +326,42 @@ def test_steps_are_measured(made):
     assert np.allclose(w['update']*w.weight, .01*w.gradient, rtol=1e-3, atol=1e-7)
 
 
+def n_hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+class Stumbles(nn.Module):
+    "A layer that fails when it is told to"
+    fails = False
+    def forward(self, x):
+        if self.fails: raise RuntimeError('in the middle')
+        return x
+
+
+def test_hooks_know_their_layers_and_go_again():
+    net, seen = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Stumbles()), []
+    def before(name, layer, args): seen.append(('before', name, layer, len(args)))
+    def after(name, layer, args, out): seen.append(('after', name, layer, out.shape[1]))
+    with layer_hooks(dict(net.named_children()), after, before): net(torch.randn(4, 2))
+    assert seen == [(when, str(i), net[i], n) for i in range(3) for when, n in (('before', 1), ('after', 3))]
+    assert n_hooks(net) == 0
+    for before in (None, before):
+        net[2].fails = True
+        with pytest.raises(RuntimeError, match='in the middle'), layer_hooks(dict(net.named_children()), after, before):
+            assert n_hooks(net) == 3*(1 + bool(before))
+            net(torch.randn(4, 2))
+        assert n_hooks(net) == 0
+    with pytest.raises(AttributeError), layer_hooks({'a layer': net[0], 'none': None}, after): pass     # not all can be hooked
+    assert n_hooks(net) == 0
+
+
+def test_a_look_at_layers_that_fails_leaves_no_hook():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Stumbles())
+    net[2].fails = True
+    with pytest.raises(RuntimeError, match='in the middle'), LayerWatch(net) as watch:
+        assert n_hooks(net) == 4
+        net(torch.randn(4, 2))
+    assert n_hooks(net) == 0 and set(watch.rows) == {'0', '1'}
+
+
 def test_no_hooks_are_left_after_an_error(made):
     learn = genre_learner(loaders(made['balanced']))
     class Fails(Callback):
@@ -334,7 +369,12 @@ def test_no_hooks_are_left_after_an_error(made):
         def after_pred(self): raise RuntimeError('in the middle')
     with pytest.raises(RuntimeError, match='in the middle'), learn.no_bar(), learn.no_logging():
         with Diagnostics(learn) as d: learn.fit(1, cbs=Fails())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in learn.model.modules()) and d not in learn.cbs
+    assert n_hooks(learn.model) == 0 and d not in learn.cbs
+    learn.model.head.append(Stumbles())
+    learn.model.head[-1].fails = True
+    with pytest.raises(RuntimeError, match='in the middle'), learn.no_bar(), learn.no_logging():
+        with Diagnostics(learn) as d: learn.fit(1)
+    assert n_hooks(learn.model) == 0
 
 
 def test_diagnostics_are_kept(made, tmp_path):
@@ -353,15 +393,15 @@ def test_diagnostics_are_kept(made, tmp_path):
     with pytest.raises(ValueError, match='which learner'): Diagnostics().__enter__()
 
 
-def test_restlessness_is_a_share():
+def test_prediction_churn_is_a_share():
     "0 where nothing moves, 1 where everything turns over, however many genres an item has"
     one, two = np.eye(4)[[0, 1]], np.array([[.9, .8, 0, 0], [0, 0, .7, .9]])
     for p in (one, two):
         turning = SimpleNamespace(followed=np.stack([p, p[::-1], p, p[::-1]]))
         still = SimpleNamespace(followed=np.stack([p[::-1], p, p, p]))         # what happens at first does not count
-        assert restlessness(turning) == pytest.approx(1) and restlessness(still) == 0
+        assert prediction_churn(turning) == pytest.approx(1) and prediction_churn(still) == 0
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(4), (2, 6))
     halved = np.abs(p[1] - p[0]).sum(1).mean()/2                              # total variation
-    assert restlessness(SimpleNamespace(followed=np.concatenate([p, p]))) == pytest.approx(halved)
-    assert np.isnan(restlessness(SimpleNamespace(followed=p[:1])))
+    assert prediction_churn(SimpleNamespace(followed=np.concatenate([p, p]))) == pytest.approx(halved)
+    assert np.isnan(prediction_churn(SimpleNamespace(followed=p[:1])))

@@ -7,7 +7,7 @@ from torch import nn
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.items import ItemsError
 from genre_fastai.predict.classifier import GenreClassifier
-from genre_fastai.explain.cam import _MapWatch, grad_cam, ideal_pictures, pointing_game, show_cams, show_filters
+from genre_fastai.explain.cam import _MapLayers, grad_cam, ideal_pictures, pointing_game, show_cams, show_filters
 from genre_fastai.explain.text import UNITS, highlight, split_sentences, text_weights, window_weights
 from genre_fastai.explain.neighbours import nearest_items
 from genre_fastai.learn.learner import genre_learner, predict_items
@@ -63,8 +63,9 @@ def test_places_stay_where_they_are(name):
     x = torch.zeros(2, 3, size, size)
     spot = size//8
     x[1, :, size*5//8:size*5//8 + spot, size//8:size//8 + spot] = 3.
-    with torch.no_grad(), _MapWatch(network) as watch: network(x)
-    maps = next(m for m in map(watch.laid_out, watch.seen, watch.seen.values()) if m.shape[2] <= size//4)
+    layers = _MapLayers(network)
+    with torch.no_grad(), layers.watched() as seen: network(x)
+    maps = next(m for m in map(layers.laid_out, seen, seen.values()) if m.shape[2] <= size//4)
     change = (maps[1] - maps[0]).abs().sum(0)
     h, w = change.shape
     y, x = divmod(change.argmax().item(), w)
@@ -138,6 +139,16 @@ def test_explaining_leaves_no_trace(covers, test):
     assert all(torch.equal(v, covers.model.state_dict()[k]) for k, v in before.items())
     assert np.array_equal(predict_items(covers, test), p) and all(q.requires_grad and q.grad is None for q in covers.model.parameters())
     assert n == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in covers.model.modules()) and covers.model.fast
+
+@pytest.mark.parametrize('ask', [lambda learn, rows: grad_cam(learn, rows), lambda learn, rows: nearest_items(learn, rows[:1], rows)])
+def test_explaining_that_fails_leaves_no_hook(ask, covers, test):
+    class Fails(torch.nn.Module):
+        def forward(self, x): raise RuntimeError('in the middle')
+    covers.model.head.append(Fails())
+    try:
+        with pytest.raises(RuntimeError, match='in the middle'): ask(covers, test[:2])
+    finally: del covers.model.head[-1]
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in covers.model.modules())
 
 def test_explaining_texts_leaves_no_trace(reader, test):
     p, state = predict_items(reader, test), {k: v.clone() for k, v in reader.model.state_dict().items()}

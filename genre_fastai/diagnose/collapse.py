@@ -9,7 +9,7 @@ __all__ = ['CollapseWarning', 'CollapseAlarm', 'plot_predicted_shares']
 import warnings
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
-from fastai.vision.all import Callback, CancelFitException
+from fastai.vision.all import Callback, CancelFitException, patch
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -40,6 +40,7 @@ class CollapseWarning(UserWarning):
 class CollapseAlarm(Callback):
     "Warns, once a fit, that one genre is predicted for nearly everything: in the first epoch, if it shows there"
     order = 55 # After the Recorder: an epoch that is ended here stands in its table
+    watches = True # Checks of a training set it aside
     share = .8 # One genre has taken this part of what lies between its prior and everything, ...
     fall = .05 # ... and predictions differ by less than this part of what they did in the first batch, ...
     worse = 4. # ... or the loss is this many times that of the best constant answer
@@ -47,9 +48,10 @@ class CollapseAlarm(Callback):
 
     def __init__(self,
         stop:bool=False, # End the fit at the alarm, with the model as it is then
+        causes=None, # `causes(learn, weights before the fit, rates, loss)` gives verdicts, as `collapse_causes`
     ):
-        self.stop, self.message = stop, None # The warning; None: all quiet
-        self._rows, self._shares, self._genres, self._seen, self._trained = [], [], [], [], False
+        self.stop, self.causes, self.message = stop, causes, None # The warning; None: all quiet
+        self._rows, self._shares, self._genres, self._seen, self._trained, self._weights = [], [], [], [], False, None
 
     @property
     def figures(self)->pd.DataFrame: # One row for each pass over train (its second half) and valid
@@ -76,7 +78,8 @@ class CollapseAlarm(Callback):
         if not (self._watching and self._fresh): return
         self._fresh, self.message, self._rows, self._shares, self._first, self._rate = False, None, [], [], None, 0.
         self._lags = any(isinstance(m, _BatchNorm) for m in self.model.modules())   # its statistics come late to valid
-        self._weights, self._rates = {k: v.detach().clone() for k, v in self.model.state_dict().items()}, 0.
+        self._rates = 0.
+        if self.causes: self._weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def before_validate(self): self._seen = []
 
@@ -108,66 +111,76 @@ class CollapseAlarm(Callback):
         raise ValueError(f'CollapseAlarm watches one score a genre, (n, n_genres); this model gives {found} for labels '
                          f'{tuple(target.shape)}. Leave the alarm out of this fit.')
 
-    def _judge(self, rows):
-        "Figures of the pass that has just ended, and the alarm where they call for it"
-        ps, targets, losses = zip(*self._seen)
-        n_genres, multilabel, self._seen = ps[0].shape[1], targets[0].ndim == 2, []
-        size = len(ps[0]) if rows == 'train' else sum(map(len, ps))
-        if rows == 'train':
-            if self._first is None: self._first = _spread(ps[0], size)
-            ps, targets, losses = (values[len(values)//2:] for values in (ps, targets, losses))
-            self._young = self.train_iter - len(ps) < self.first_steps
-        p, target, prior = torch.cat(ps), torch.cat(targets), torch.tensor(self.prior.to_numpy())
-        shares = F.one_hot(_chunks(p.argmax(1), max(16, size)), n_genres).float().mean(1)   # small batches are joined
-        top = shares.mean(0).argmax().item()
-        row = dict(epoch=self.epoch + 1, rows=rows, genre=self._genres[top], share=shares.mean(0)[top].item(),
-                   share_in_batch=shares.amax(1).mean().item(), prior=prior[top].item(), spread=_spread(p, size),
-                   first_spread=self._first, entropy=_entropy(p.mean(0), multilabel).item(),
-                   prior_entropy=_entropy(prior, multilabel).item(),
-                   loss=np.average(losses, weights=[len(q) for q in ps]),
-                   constant_loss=best_constant(self._loss_func, target, n_genres)[1], rate=self._rate)
-        self._rows.append(row)
-        if self._is_collapsed(row) and self.message is None: self._alarm(self._described(row))
-
-    def _is_collapsed(self, row):
-        "One genre for nearly everything, and either equal answers that help nobody or a loss out of hand"
-        taken = (row['share_in_batch'] - row['prior'])/max(1 - row['prior'], 1e-6)
-        loss = row['loss']/max(row['constant_loss'], 1e-6)
-        equal, wild = row['spread'] < self.fall*row['first_spread'] and loss > .98, loss > self.worse
-        if row['rows'] == 'train':
-            self._wild = wild
-            return not self._young and taken >= self.share and (equal or wild)
-        return taken >= self.share and (equal and not self._lags or wild and self._wild)
-
-    def _described(self, row):
-        who = ('one genre takes {share_in_batch:.0%} of a batch, mostly {genre}: it has {share:.0%} of the predictions'
-               if row['rows'] == 'train' else '{genre} has {share:.0%} of the predictions')
-        return ('Collapse in epoch {epoch}, {rows} rows: ' + who + ' and {prior:.0%} of the training labels. Spread '
-                'between items {spread:.2g}, at first {first_spread:.2g}. Entropy of the mean prediction '
-                '{entropy:.2f}, of the labels {prior_entropy:.2f}. Loss {loss:.3g}; the best answer that is the same '
-                'for every item has {constant_loss:.3g}.').format(**row)
-
-    def _not_a_number(self, loss):
-        rows = 'train' if self.training else 'valid'
-        self._rows.append(dict(epoch=self.epoch + 1, rows=rows, loss=loss, rate=self._rate))
-        what = 'the loss is not a number' if not np.isfinite(loss) else 'predictions are not numbers'
-        self._alarm(f'Collapse in epoch {self.epoch + 1}, {rows} rows, batch {self.iter + 1}: {what} (loss {loss}).')
-
     def after_fit(self): self._weights = None
 
-    def causes(self)->list: # Sentences
-        "What drove the network there; `47_diagnose.recipe` gives this method its tests"
-        return []
+# %% ../../nbs/46b_diagnose.collapse.ipynb #b11554ef
+@patch
+def _judge(self:CollapseAlarm, rows):
+    "Figures of the pass that has just ended, and the alarm where they call for it"
+    ps, targets, losses = zip(*self._seen)
+    n_genres, multilabel, self._seen = ps[0].shape[1], targets[0].ndim == 2, []
+    size = len(ps[0]) if rows == 'train' else sum(map(len, ps))
+    if rows == 'train':
+        if self._first is None: self._first = _spread(ps[0], size)
+        ps, targets, losses = (values[len(values)//2:] for values in (ps, targets, losses))
+        self._young = self.train_iter - len(ps) < self.first_steps
+    p, target, prior = torch.cat(ps), torch.cat(targets), torch.tensor(self.prior.to_numpy())
+    shares = F.one_hot(_chunks(p.argmax(1), max(16, size)), n_genres).float().mean(1)   # small batches are joined
+    top = shares.mean(0).argmax().item()
+    row = dict(epoch=self.epoch + 1, rows=rows, genre=self._genres[top], share=shares.mean(0)[top].item(),
+               share_in_batch=shares.amax(1).mean().item(), prior=prior[top].item(), spread=_spread(p, size),
+               first_spread=self._first, entropy=_entropy(p.mean(0), multilabel).item(),
+               prior_entropy=_entropy(prior, multilabel).item(),
+               loss=np.average(losses, weights=[len(q) for q in ps]),
+               constant_loss=best_constant(self._loss_func, target, n_genres)[1], rate=self._rate)
+    self._rows.append(row)
+    if self._is_collapsed(row) and self.message is None: self._alarm(self._described(row))
 
-    def _alarm(self, what):
-        try: blamed, failed = self.causes(), ''
-        except Exception as e: blamed, failed = [], f' (Its causes could not be tested: {type(e).__name__}: {e}.)'
-        advice = (f'Found to blame: {" ".join(blamed)} The learning rate went up to {self._rate:.2g}.' if blamed else
-                  f'First thing to try: a lower learning rate. It went up to {self._rate:.2g}; '
-                  f'try {self._rate/10:.2g}, or let learn.lr_find() suggest one.')
-        self.message = f'{what} {advice} Build the learner anew first.{failed}'
-        warnings.warn_explicit(self.message, CollapseWarning, __name__, 0)
-        if self.stop: raise CancelFitException
+@patch
+def _is_collapsed(self:CollapseAlarm, row):
+    "One genre for nearly everything, and either equal answers that help nobody or a loss that diverged"
+    taken = (row['share_in_batch'] - row['prior'])/max(1 - row['prior'], 1e-6)
+    loss = row['loss']/max(row['constant_loss'], 1e-6)
+    equal, wild = row['spread'] < self.fall*row['first_spread'] and loss > .98, loss > self.worse
+    if row['rows'] == 'train':
+        self._wild = wild
+        return not self._young and taken >= self.share and (equal or wild)
+    return taken >= self.share and (equal and not self._lags or wild and self._wild)
+
+@patch
+def _described(self:CollapseAlarm, row):
+    who = ('one genre takes {share_in_batch:.0%} of a batch, mostly {genre}: it has {share:.0%} of the predictions'
+           if row['rows'] == 'train' else '{genre} has {share:.0%} of the predictions')
+    return ('Collapse in epoch {epoch}, {rows} rows: ' + who + ' and {prior:.0%} of the training labels. Spread '
+            'between items {spread:.2g}, at first {first_spread:.2g}. Entropy of the mean prediction '
+            '{entropy:.2f}, of the labels {prior_entropy:.2f}. Loss {loss:.3g}; the best answer that is the same '
+            'for every item has {constant_loss:.3g}.').format(**row)
+
+# %% ../../nbs/46b_diagnose.collapse.ipynb #c98bff91
+@patch
+def _blamed(self:CollapseAlarm):
+    "A sentence for each cause that was found, and another where the search for them failed"
+    if not self.causes: return [], ''
+    try: found = self.causes(self.learn, self._weights, self._rates, self._loss_func)
+    except Exception as e: return [], f' (Its causes could not be tested: {type(e).__name__}: {e}.)'
+    return [f'{v.check}: {v.told}. {v.advice}' for v in found], ''
+
+@patch
+def _alarm(self:CollapseAlarm, what):
+    blamed, failed = self._blamed()
+    advice = (f'Found to blame: {" ".join(blamed)} The learning rate went up to {self._rate:.2g}.' if blamed else
+              f'First thing to try: a lower learning rate. It went up to {self._rate:.2g}; '
+              f'try {self._rate/10:.2g}, or let learn.lr_find() suggest one.')
+    self.message = f'{what} {advice} Build the learner anew first.{failed}'
+    warnings.warn_explicit(self.message, CollapseWarning, __name__, 0)
+    if self.stop: raise CancelFitException
+
+@patch
+def _not_a_number(self:CollapseAlarm, loss):
+    rows = 'train' if self.training else 'valid'
+    self._rows.append(dict(epoch=self.epoch + 1, rows=rows, loss=loss, rate=self._rate))
+    what = 'the loss is not a number' if not np.isfinite(loss) else 'predictions are not numbers'
+    self._alarm(f'Collapse in epoch {self.epoch + 1}, {rows} rows, batch {self.iter + 1}: {what} (loss {loss}).')
 
 # %% ../../nbs/46b_diagnose.collapse.ipynb #1913a7f0
 def plot_predicted_shares(

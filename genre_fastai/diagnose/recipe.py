@@ -11,18 +11,18 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from fastai.vision.all import BnFreeze, Learner, patch
+from fastai.vision.all import BnFreeze, Learner
 
 from ..runs import progress
 from ..items import nearest
 from ..evaluate.report import Page
 from ..learn.learner import same_numbers
-from .collapse import CollapseAlarm
-from .probe import not_run, plot_verdict
-from .checks import (check_capacity, check_dynamics, check_gradients, check_input,
-                                          check_inputs_matter, check_labels, check_layers, check_leak, check_loss,
-                                          check_norms, check_overfit, check_rate, check_repeat, check_seed,
-                                          check_start, check_step, check_variation, show_input)
+from .probe import plot_verdict, skipped_check
+from .data_checks import (check_input, check_labels, check_loss, check_seed, check_start,
+                                               check_variation, show_input)
+from .checks import (check_capacity, check_dynamics, check_gradients, check_inputs_matter,
+                                          check_layers, check_leak, check_norms, check_overfit, check_rate,
+                                          check_repeat, check_step)
 
 # %% ../../nbs/47_diagnose.recipe.ipynb #26e1d6a5
 CHECKS = { # In the order of the recipe
@@ -48,14 +48,15 @@ def run_checks(
         try:
             with same_numbers(*learn.dls.loaders): found.append(checks[name](learn))
         except Exception as e:
-            found.append(not_run(name, f'{type(e).__name__}: {next(iter(str(e).splitlines()), "no message")}'))
+            found.append(skipped_check(name, f'{type(e).__name__}: {next(iter(str(e).splitlines()), "no message")}'))
     return found
 
+# %% ../../nbs/47_diagnose.recipe.ipynb #7af0b2a0
 def check_recipe(
     learn:Learner, # Before or after training
     only=None, # Names of `CHECKS`; None: all
     page=None, # Where an HTML page with all figures goes; None: nowhere
-)->pd.DataFrame: # A row a check: verdict ('good', 'odd', 'bad', 'not run'), figure, what was found, next step
+)->pd.DataFrame: # A row a check: verdict ('pass', 'warn', 'fail', 'skipped'), figure, what was found, next step
     "Karpathy's recipe: what is wrong with this training? The learner stays as it is"
     found = run_checks(learn, only)
     table = pd.DataFrame([v._asdict() for v in found]).drop(columns='curves').set_index('check')
@@ -64,10 +65,11 @@ def check_recipe(
     return table
 
 def _write_page(learn, found, table, path):
-    bad = [v for v in found if v.verdict == 'bad']
-    said = (f'{len(bad)} of {len(found)} checks found something to mend: {", ".join(v.check for v in bad)}.' if bad else
-            f'{sum(v.verdict != "not run" for v in found)} checks, nothing to mend.')
-    if skipped := [v.check for v in found if v.verdict == 'not run']: said += f' Not run: {", ".join(skipped)}.'
+    failed = [v for v in found if v.verdict == 'fail']
+    said = f'{sum(v.verdict != "skipped" for v in found)} checks, nothing to mend.'
+    if failed:
+        said = f'{len(failed)} of {len(found)} checks found something to mend: {", ".join(v.check for v in failed)}.'
+    if skipped := [v.check for v in found if v.verdict == 'skipped']: said += f' Skipped: {", ".join(skipped)}.'
     page = Page('The recipe', said)
     page.add_table(table.reset_index(), caption='Checks in the order of the recipe')
     def add(axes, caption):
@@ -88,7 +90,7 @@ def collapse_causes(
     weights:dict, # State of its network before the fit
     lr, # The highest rate of the fit, or one a group
     loss_func=None, # What was minimised; None: the learner's
-)->list: # Verdicts that are bad
+)->list: # Verdicts that fail
     "What may have driven a network into saying the same of everything: checks on the network as it was before"
     model, lr = copy.deepcopy(learn.model), np.atleast_1d(lr).tolist()
     model.load_state_dict(weights)
@@ -97,12 +99,4 @@ def collapse_causes(
                         cbs=[BnFreeze() for cb in learn.cbs if isinstance(cb, BnFreeze)])
     checks = CHECKS | {'rate': partial(check_rate, factors=(1, .1, .01, .001), n_steps=8)}  # too high, if anything
     with same_numbers(*learn.dls.loaders): found = run_checks(as_before, CAUSES, checks)
-    return [v for v in found if v.verdict == 'bad']
-
-@patch
-def causes(self:CollapseAlarm)->list: # Sentences
-    "Each cause that was found, with its figure and what to do"
-    if getattr(self, '_weights', None) is None:
-        raise ValueError('causes are tested while a fit goes on; the message of the alarm keeps what was found.')
-    found = collapse_causes(self.learn, self._weights, self._rates, self._loss_func)
-    return [f'{v.check}: {v.told}. {v.advice}' for v in found]
+    return [v for v in found if v.verdict == 'fail']

@@ -14,7 +14,7 @@ from dataclasses import replace
 from statistics import median
 
 import numpy as np, pandas as pd, timm, torch
-from fastai.vision.all import patch
+from fastcore.basics import patch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn

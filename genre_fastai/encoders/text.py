@@ -11,7 +11,7 @@ import contextlib, hashlib, itertools, json, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
-from fastai.vision.all import patch
+from fastcore.basics import patch
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence

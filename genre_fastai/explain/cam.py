@@ -7,7 +7,7 @@ __all__ = ['known_genres', 'genre_positions', 'learner_reads', 'evaluation_model
            'pointing_game', 'ideal_pictures', 'show_filters']
 
 # %% ../../nbs/65_explain.cam.ipynb #f1089751
-from functools import partial
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from fastai.vision.all import Learner, Normalize, noop
@@ -18,40 +18,31 @@ from ..items import ItemsError, check_items, nearest, some
 from ..data.images import open_image
 from ..learn.models import exact_arithmetic, feature_network, is_activation
 from ..learn.learner import has_several, input_column
-
-# %% ../../nbs/65_explain.cam.ipynb #a31f2640
-def known_genres(
-    model, # A learner, or a model with `classes_`
-)->list[str]:
-    "The genres that a model tells apart; `ValueError` where it knows none"
-    if not isinstance(model, Learner) and getattr(model, 'classes_', None) is None:
-        raise ValueError(f'this {type(model).__name__} knows no genres. Give a fitted GenreClassifier, or a learner.')
-    return [str(g) for g in (model.dls.vocab if isinstance(model, Learner) else model.classes_)]
+from ..diagnose.activations import layer_hooks
 
 # %% ../../nbs/65_explain.cam.ipynb #96a36588
-class _MapWatch:
-    "While it is open: what the layers give that may hold maps, from the first to the last"
-    def __init__(self, network, layer=None): self.network, self.layer = network, layer
-
-    def __enter__(self):
-        self.seen, modules = {}, dict(self.network.named_modules())
-        if type(self.network).__name__ == 'Hiera': raise ValueError('the tokens of Hiera lie in no order of places.')
-        if self.layer is not None and self.layer not in modules:
-            raise ValueError(f'no layer {self.layer!r} in this network.{nearest(self.layer, modules)} '
+class _MapLayers:
+    "Which layers of a network may give maps, from the first to the last, and how they lie there"
+    def __init__(self, network, layer=None):
+        modules = dict(network.named_modules())
+        if type(network).__name__ == 'Hiera': raise ValueError('the tokens of Hiera lie in no order of places.')
+        if layer is not None and layer not in modules:
+            raise ValueError(f'no layer {layer!r} in this network.{nearest(layer, modules)} '
                              f'It has {some([name for name in modules if name])}.')
-        facts = getattr(self.network, 'feature_info', None)
+        facts = getattr(network, 'feature_info', None)
         self.n_channels = {fact['module']: fact['num_chs'] for fact in getattr(facts, 'info', facts) or ()}
-        names = [self.layer] if self.layer else [name for name in self.n_channels if name in modules]
+        names = [layer] if layer else [name for name in self.n_channels if name in modules]
         if not names: names = [name for name, m in modules.items() if is_activation(m)]
-        self.hooks = [modules[name].register_forward_hook(partial(self._keep, name)) for name in names]
-        return self
+        self.network, self.layers = network, {name: modules[name] for name in names}
 
-    def __exit__(self, *error):
-        for hook in self.hooks: hook.remove()
-
-    def _keep(self, name, m, args, out):
-        if self.laid_out(name, out) is None or torch.is_grad_enabled() and not out.requires_grad: return
-        self.seen[name] = out
+    @contextmanager
+    def watched(self):
+        "While it is open: name of a layer to what it gave, where that holds maps and may have a slope"
+        seen = {}
+        def keep(name, layer, args, out):
+            if self.laid_out(name, out) is None or torch.is_grad_enabled() and not out.requires_grad: return
+            seen[name] = out
+        with layer_hooks(self.layers, keep): yield seen
 
     def laid_out(self, name, out):
         "What a layer gives as square maps, (n, channels, side, side), or None"
@@ -66,17 +57,14 @@ class _MapWatch:
         maps = out.permute(0, 3, 1, 2) if last else out
         return maps if maps.shape[2] == maps.shape[3] else None
 
-def _weighed(maps, slopes, places):
-    "(n, h, w): Grad-CAM, or with `places` LayerCAM"
-    weights = slopes.clamp(min=0) if places else slopes.mean((2, 3), keepdim=True)
-    return (weights*maps).sum(1).relu()
-
-def _picked(slopes, n_places):
-    "The last layer whose maps matter, among those with `n_places` a side where there are any"
-    mattering = [name for name, s in slopes.items() if s is not None and s.any()]
-    fine = [name for name in mattering if min(slopes[name].shape[2:]) >= n_places]
-    if not mattering: raise ValueError('no maps on which this genre depends. Name a layer: layer=...')
-    return (fine or mattering)[-1]
+# %% ../../nbs/65_explain.cam.ipynb #c599d899
+def known_genres(
+    model, # A learner, or a model with `classes_`
+)->list[str]:
+    "The genres that a model tells apart; `ValueError` where it knows none"
+    if not isinstance(model, Learner) and getattr(model, 'classes_', None) is None:
+        raise ValueError(f'this {type(model).__name__} knows no genres. Give a fitted GenreClassifier, or a learner.')
+    return [str(g) for g in (model.dls.vocab if isinstance(model, Learner) else model.classes_)]
 
 def genre_positions(
     vocab:list, # Names of the genres
@@ -114,6 +102,19 @@ def in_item_order(
     "What a loader gave in its own order (longest text first), in that of the items"
     return rows[np.argsort(list(dl.get_idxs()))]
 
+# %% ../../nbs/65_explain.cam.ipynb #9599fadf
+def _weighed(maps, slopes, places):
+    "(n, h, w): Grad-CAM, or with `places` LayerCAM"
+    weights = slopes.clamp(min=0) if places else slopes.mean((2, 3), keepdim=True)
+    return (weights*maps).sum(1).relu()
+
+def _picked(slopes, n_places):
+    "The last layer whose maps matter, among those with `n_places` a side where there are any"
+    mattering = [name for name, s in slopes.items() if s is not None and s.any()]
+    fine = [name for name in mattering if min(slopes[name].shape[2:]) >= n_places]
+    if not mattering: raise ValueError('no maps on which this genre depends. Name a layer: layer=...')
+    return (fine or mattering)[-1]
+
 def grad_cam(
     learn:Learner, # A fitted learner that reads pictures, alone or with texts
     items:pd.DataFrame, # Items with pictures
@@ -137,18 +138,19 @@ def grad_cam(
     dl = learn.dls.test_dl(items, bs=16, num_workers=0)
     order = np.array(list(dl.get_idxs()))
     for batch in dl:
+        maps = _MapLayers(network, None if last else layer)
         pictures, *rest = (x.as_subclass(torch.Tensor) for x in batch[:learn.dls.n_inp])
-        with torch.enable_grad(), exact_arithmetic(model), _MapWatch(network, None if last else layer) as watch:
+        with torch.enable_grad(), exact_arithmetic(model), maps.watched() as seen:
             z = model(pictures.requires_grad_(), *rest)
             here, order = order[:len(z)], order[len(z):]
             at = z.argmax(1) if wanted is None else torch.as_tensor(wanted[here], device=z.device)
-            seen = list(watch.seen.values())
-            slopes = torch.autograd.grad(z.gather(1, at[:, None]).sum(), seen, allow_unused=True) if seen else []
-        slopes = {name: s if s is None else watch.laid_out(name, s) for name, s in zip(watch.seen, slopes)}
+            given, logits = list(seen.values()), z.gather(1, at[:, None]).sum()
+            slopes = torch.autograd.grad(logits, given, allow_unused=True) if given else []
+        slopes = {name: s if s is None else maps.laid_out(name, s) for name, s in zip(seen, slopes)}
         if layer is None or last: layer, last = _picked(slopes, 1 if last else n_places), False
         if slopes.get(layer) is None:
             raise ValueError(f'layer {layer!r} gives no maps on which the genre depends. Leave layer away.')
-        cam = _weighed(watch.laid_out(layer, watch.seen[layer].detach()), slopes[layer], places)
+        cam = _weighed(maps.laid_out(layer, seen[layer].detach()), slopes[layer], places)
         cam = F.interpolate(cam[:, None], pictures.shape[2:], mode='bilinear')[:, 0]
         cams.append((cam/cam.amax((1, 2), keepdim=True).clamp(min=1e-12)).float().cpu())
     return in_item_order(torch.cat(cams).numpy(), dl)
@@ -176,8 +178,8 @@ def show_cams(
     for ax, (path, cam, title) in zip(axes, rows):
         picture = open_image(path, size=240).convert('L')
         ax.imshow(picture, cmap='gray', vmin=-60, vmax=320)
-        ax.imshow(cam, cmap='inferno', alpha=.75*np.sqrt(cam), extent=(-.5, picture.width - .5, picture.height - .5, -.5),
-                  interpolation='bilinear')
+        ax.imshow(cam, cmap='inferno', alpha=.75*np.sqrt(cam), interpolation='bilinear',
+                  extent=(-.5, picture.width - .5, picture.height - .5, -.5))
         ax.set_title(title.replace('$', r'\$'), fontsize=8)
     return axes
 
@@ -248,7 +250,8 @@ def show_filters(
     n_columns:int=16, # Side by side
 ):
     "Filters of the first convolution as pictures, each between its smallest and its largest weight; returns the axes"
-    first = next((m for m in feature_network(learn.model).modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
+    convolutions = [m for m in feature_network(learn.model).modules() if isinstance(m, nn.Conv2d)]
+    first = next((m for m in convolutions if m.in_channels == 3), None)
     if first is None: raise ValueError('no convolution reads pictures here. Give a learner that reads pictures.')
     weights = first.weight.detach().float().cpu()
     weights = weights[weights.flatten(1).norm(dim=1).argsort(descending=True)[:n]].permute(0, 2, 3, 1)

@@ -14,6 +14,7 @@ from ..items import ItemsError, check_count, check_items
 from ..learn.blocks import check_readable
 from ..learn.models import exact_arithmetic, last_layer
 from ..learn.learner import input_column
+from ..diagnose.activations import layer_hooks
 from .cam import evaluation_model, in_item_order
 
 # %% ../../nbs/65c_explain.neighbours.ipynb #ebab2b20
@@ -22,11 +23,9 @@ def _last_inputs(learn, items):
     check_readable(items, input_column(learn.dls))
     model, seen, dl = evaluation_model(learn), [], learn.dls.test_dl(items, num_workers=0)
     layer = last_layer(model, len(learn.dls.vocab))
-    hook = layer.register_forward_pre_hook(lambda m, args: seen.append(args[0].detach().float().cpu()))
-    try:
-        with torch.no_grad(), exact_arithmetic(model):
-            for batch in dl: model(*batch[:learn.dls.n_inp])
-    finally: hook.remove()
+    def keep(name, layer, args): seen.append(args[0].detach().float().cpu())
+    with torch.no_grad(), exact_arithmetic(model), layer_hooks({'last': layer}, before=keep):
+        for batch in dl: model(*batch[:learn.dls.n_inp])
     return in_item_order(F.normalize(torch.cat(seen), dim=1).numpy(), dl)
 
 def nearest_items(
@@ -34,7 +33,7 @@ def nearest_items(
     items:pd.DataFrame, # What the model reads; one row or several
     train:pd.DataFrame, # Items to choose from: those that the model was fitted on
     n:int=5, # How many for each
-)->pd.DataFrame: # Rows of `train`, the closest first, with columns likeness (at most 1) and of (the item_id of the item)
+)->pd.DataFrame: # Rows of `train`, the closest first, and columns likeness (at most 1) and of (item_id of the item)
     """The items that the model finds most alike; of a learner by the cosine of what enters its last layer
 
     Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the

@@ -33,7 +33,8 @@ def split_sentences(
     text:str, # Any text, in any language whose sentences end in a mark
 )->list[str]: # In order, with the blanks behind them: joined, they are the text
     "Sentences by their marks (spaCy's sentencizer) and by lines; what has no letter goes to the one before"
-    cuts = {m.end() for m in re.finditer(r'\n\s*|[。！？]+', text)} | {s.start_char for s in _sentencizer()(text).sents}
+    cuts = {m.end() for m in re.finditer(r'\n\s*|[。！？]+', text)}
+    cuts |= {s.start_char for s in _sentencizer()(text).sents}
     parts = []
     for start, stop in pairwise(sorted(cuts | {0, len(text)})):
         part = text[start:stop]
@@ -106,6 +107,7 @@ def text_weights(
     table.attrs.update(genre=vocab[at], log_odds=odds[0, at])
     return table
 
+# %% ../../nbs/65b_explain.text.ipynb #a51b339a
 class Highlighted(str):
     "HTML that a notebook shows"
     def _repr_html_(self): return str(self)
@@ -148,7 +150,7 @@ def window_weights(
     learn:Learner, # A fitted learner that reads texts, alone or with pictures
     item:pd.DataFrame, # One row with a text
     genre:str=None, # Which genre; None: the likeliest
-)->pd.DataFrame: # A row a window: window (its text), share (of what is pooled), weight (log odds), NaN for a lone window
+)->pd.DataFrame: # A row a window: its text, share (of what is pooled), weight (log odds; NaN for a lone window)
     "Which windows of a long text speak for a genre"
     if learner_reads(learn) == 'image': raise ValueError('this learner reads no texts. See grad_cam.')
     _text_of(learn, item)

@@ -216,6 +216,7 @@ def genre_learner(
 class WeightAverage(Callback):
     "Validate with an exponential moving average (EMA) of the weights; its memory grows at first (timm's ModelEmaV3)"
     order = 45
+    watches = True # Checks of a training set it aside
     def __init__(self,
         model, # The model that will be trained
         decay:float=.99, # Weight of the past at each step, in the long run

@@ -11,7 +11,7 @@ __all__ = ['HEADS', 'POOLINGS', 'GenreModel', 'PictureModel', 'SmallCNN', 'Genre
 from contextlib import contextmanager
 
 import torch
-from fastai.vision.all import patch
+from fastcore.basics import patch
 from timm.models import group_parameters
 from torch import nn
 

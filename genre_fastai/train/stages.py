@@ -28,8 +28,8 @@ from ..learn.models import FusedNet, GenreModel, TextNet
 from ..learn.learner import EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column
 from ..diagnose.activations import Diagnostics
 from ..diagnose.collapse import CollapseAlarm
+from ..diagnose.recipe import collapse_causes
 from .checkpoints import KeepRecord, RunRecord, restore_optimiser, save_checkpoint, training_state
-from ..diagnose import recipe  # gives the alarm its causes
 
 # %% ../../nbs/49b_train.stages.ipynb #fafb9272
 def _last_fit(learn):
@@ -279,7 +279,7 @@ def _fit_stage(learn, stage, number, record, average, cbs):
     else: record.state |= dict(stage=number, epoch=0, waited=0)
     loss_func, learn.epoch_seed.part = learn.loss_func, stage.name
     schedule = dict(div=1., div_final=1., moms=(.9, .9, .9)) if stage.steady else {}
-    cbs = [KeepRecord(record, stage, number, first, average), CollapseAlarm(), *filter(None, [average]), *cbs]
+    cbs = [KeepRecord(record, stage, number, first, average), CollapseAlarm(causes=collapse_causes), *filter(None, [average]), *cbs]
     try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=cbs, **schedule)
     except RunError as e: raise RunError(str(e).splitlines()[-1].strip()) from e  # fastai put lines of its own before
     finally:
