@@ -29,10 +29,10 @@ $(READY): settings.ini setup.py pyproject.toml
 setup: $(READY) ## Make .venv and install the project with everything for development
 
 demo: $(READY)  ## The whole road on made covers; writes runs/demo/report.html
-	$(BIN)/python scripts/demo.py --out runs/demo --overwrite
+	$(BIN)/python tools/demo.py --out runs/demo --overwrite
 
 test: $(READY)  ## Everything that must hold: pages, tests, parity, README
-	$(BIN)/python scripts/readme.py --check
+	$(BIN)/python tools/readme.py --check
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -43,27 +43,27 @@ export: $(READY) ## Notebooks to modules
 	$(BIN)/nbdev-export
 
 readme: $(READY) ## README.md from nbs/index.ipynb
-	$(BIN)/python scripts/readme.py
+	$(BIN)/python tools/readme.py
 
 bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
-	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
-	[ ! -d '$(DATA)/posters' ] || $(BIN)/python scripts/speed.py --data '$(DATA)' --out runs/bench/speed --overwrite
-	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python scripts/synopses.py --data '$(DATA)' --out runs/bench/synopses --overwrite
-	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BIN)/python scripts/fusion.py --data '$(DATA)' --out runs/bench/fusion --overwrite
+	$(BIN)/python -m benchmarks.covers --data '$(DATA)' --out runs/bench --overwrite
+	[ ! -d '$(DATA)/posters' ] || $(BIN)/python -m benchmarks.speed --data '$(DATA)' --out runs/bench/speed --overwrite
+	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python -m benchmarks.synopses --data '$(DATA)' --out runs/bench/synopses --overwrite
+	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BIN)/python -m benchmarks.fusion --data '$(DATA)' --out runs/bench/fusion --overwrite
 
 peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<folder>
 	$(call install,-e '.[peers]')
-	$(BIN)/python scripts/peers.py --data '$(DATA)'
+	$(BIN)/python -m benchmarks.peers --data '$(DATA)'
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
-	$(BIN)/python scripts/scale.py
-	$(BIN)/python scripts/scale.py --texts
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.scale --texts
 
 faults: $(READY) ## Plant faults into trainings, and see which are found
-	$(BIN)/python scripts/faults.py --quick
+	$(BIN)/python -m benchmarks.faults --quick
 
 explain: $(READY) ## Do explanations point at what decides? Half an hour
-	$(BIN)/python scripts/explain.py
+	$(BIN)/python -m benchmarks.explanations
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis

@@ -37,7 +37,7 @@ def test_modules_are_what_the_notebooks_export(tmp_path):
 
 
 def test_readme_is_rendered_from_the_index():
-    subprocess.run([sys.executable, root/'scripts'/'readme.py', '--check'], check=True)
+    subprocess.run([sys.executable, root/'tools'/'readme.py', '--check'], check=True)
 
 
 def test_versions_agree():

@@ -19,9 +19,8 @@ from genre_fastai.diagnose.checks import (check_dynamics, check_loss, check_rate
 from genre_fastai.diagnose.recipe import CHECKS, check_recipe, run_checks
 from genre_fastai.datasets.synthetic import made_items
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'scripts'))
-from faults import FAULTS, KINDS, judge, made_learner, planted
-sys.path.pop(0)
+from benchmarks.faults import FAULTS, KINDS, judge, made_learner, planted
+
 matplotlib.use('Agg')
 
 

@@ -5,7 +5,26 @@ from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from PIL import Image
 
-from genre_fastai.all import *
+from genre_fastai.runs import start_run
+from genre_fastai.items import genre_matrix, genre_vocab, save_items
+from genre_fastai.data.images import ImageCache
+from genre_fastai.datasets.synthetic import best_possible, made_items
+from genre_fastai.data.show import show_items
+from genre_fastai.view_data import describe_items, plot_genre_counts
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import split_items
+from genre_fastai.prepare_data import plot_split
+from genre_fastai.evaluate.metrics import format_scores, genre_report, genre_scores
+from genre_fastai.evaluate.plots import plot_confusion
+from genre_fastai.encoders.image import embed_items
+from genre_fastai.evaluate.report import Page
+from genre_fastai.baseline_knn import fit_baselines, score_models
+from genre_fastai.evaluate.overlap import genre_overlap
+from genre_fastai.clustering import describe_overlap, plot_overlap
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.learn.learner import genre_learner, predict_items
+from genre_fastai.train.stages import plot_curves
+from genre_fastai.fine_tune import learner_probabilities
 
 
 def shuffled_labels(items, seed):

@@ -1,5 +1,5 @@
 "Scripts that score whole sets: nothing of test is fitted, and what was fitted is said"
-import importlib.util, sys
+import importlib, sys
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
@@ -9,14 +9,10 @@ from genre_fastai.datasets.published import read_benchmark
 from genre_fastai.items import genre_matrix, genre_vocab, make_items
 from genre_fastai.predict.classifier import GenreClassifier
 
-scripts = Path(__file__).resolve().parent.parent/'scripts'
+benchmarks = Path(__file__).resolve().parent.parent/'benchmarks'
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(f'script_{name}', scripts/f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load(name): return importlib.import_module(f'benchmarks.{name}')
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def synopses(tmp_path):
 
 
 def test_genres_that_sampling_loses_are_not_asked_for(synopses, monkeypatch, capsys):
-    script = load('benchmark')
+    script = load('published')
     monkeypatch.setattr(script, 'MAX_FIT_ROWS', 60)
     published = read_benchmark('mpst', synopses)
     items, note = script.fit_and_test(published, seed=0)
@@ -47,7 +43,7 @@ def test_genres_that_sampling_loses_are_not_asked_for(synopses, monkeypatch, cap
 
 
 def test_without_sampling_all_is_fitted(synopses, capsys):
-    items, note = load('benchmark').fit_and_test(read_benchmark('mpst', synopses), seed=0)
+    items, note = load('published').fit_and_test(read_benchmark('mpst', synopses), seed=0)
     assert note == 'fitted on 240 of 240 train and valid rows' and not capsys.readouterr().out
     assert items.split.value_counts().to_dict() == {'train': 240, 'test': 80} and len(genre_vocab(items)) == 32
 
@@ -58,10 +54,10 @@ def test_the_note_stands_beside_our_score(tmp_path, monkeypatch, capsys):
         text = ''.join(row(f'b{i}', i % 2, ['Law', 'Travel'][i % 2]) for i in ids)
         (tmp_path/f'book30-listing-{part}.csv').write_text(text)
         for i in ids: Image.effect_noise((32, 48), 20 + 100*(i % 2)).save(tmp_path/f'b{i}.png')
-    script = load('benchmark')
+    script = load('published')
     monkeypatch.setattr(script, 'MAX_FIT_ROWS', 40)
     arguments = ['bookcover30', str(tmp_path), '--encoder', 'colours', '--reads', 'image']
-    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    monkeypatch.setattr(sys, 'argv', ['published.py', *arguments])
     script.main()
     own, = [line for line in capsys.readouterr().out.splitlines() if line.startswith('| genre_fastai')]
     assert 'ours; 20 items, the official test part has 5,700; fitted on 40 of 60 train and valid rows' in own
@@ -82,6 +78,6 @@ def test_fusion_scores_the_presets_that_need_no_larger_weights():
     assert load('fusion').arguments().parse_args(['--data', 'x']).presets == ['fast', 'medium']
 
 
-@pytest.mark.parametrize('name', ['benchmark', 'fusion'])
+@pytest.mark.parametrize('name', ['published', 'fusion'])
 def test_lines_fit(name):
-    assert [line for line in (scripts/f'{name}.py').read_text().splitlines() if len(line) > 120] == []
+    assert [line for line in (benchmarks/f'{name}.py').read_text().splitlines() if len(line) > 120] == []

@@ -7,7 +7,12 @@ STEPS = ['draw', 'read', 'view', 'clean', 'split', 'fold']
 
 def measure(n, folder):
     "One line of figures for `n` items, in a process of its own so that its peak memory is true"
-    from genre_fastai.all import clean_items, describe_items, fold_items, made_items, plot_genre_counts, read_folder, show_items, split_items
+    from genre_fastai.data.readers import read_folder
+    from genre_fastai.datasets.synthetic import made_items
+    from genre_fastai.data.show import show_items
+    from genre_fastai.view_data import describe_items, plot_genre_counts
+    from genre_fastai.data.clean import clean_items
+    from genre_fastai.data.split import fold_items, split_items
     seconds, clock = [], time.perf_counter()
     def lap():
         nonlocal clock
@@ -26,7 +31,10 @@ def measure(n, folder):
 def measure_texts(n, folder):
     """One line of figures for scoring `n` synopses of 100 sentences; they are 2,000 different ones again and again, so that
     what grows is not the input"""
-    from genre_fastai.all import GenreClassifier, SentenceEncoder, load_bundle, made_items, predict_batch, tiny_text_encoder
+    from genre_fastai.datasets.synthetic import made_items
+    from genre_fastai.encoders.text import SentenceEncoder, tiny_text_encoder
+    from genre_fastai.predict.bundle import load_bundle, predict_batch
+    from genre_fastai.predict.classifier import GenreClassifier
     items = made_items(folder/'texts', 2000, images=False, synopsis_sentences=100, telling_sentences=10)
     encoder = SentenceEncoder(tiny_text_encoder(folder/'tiny', items.text[:200]), depths='upper')
     bundle = load_bundle(GenreClassifier(text_encoder=encoder).fit(items[:400]).save(folder/'model'))
@@ -51,7 +59,7 @@ def main():
     for n in sizes:
         with tempfile.TemporaryDirectory() as folder:
             environment = {'GENRE_FASTAI_CACHE': folder, 'MPLBACKEND': 'Agg'}
-            subprocess.run([sys.executable, __file__, str(n), '--here', folder, *(['--texts']*args.texts)], check=True, env={**os.environ, **environment})
+            subprocess.run([sys.executable, '-m', __spec__.name, str(n), '--here', folder, *(['--texts']*args.texts)], check=True, env={**os.environ, **environment})
 
 
 if __name__ == '__main__': main()

@@ -9,7 +9,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from genre_fastai.all import *
+from genre_fastai.runs import atomic_path, environment, start_run
+from genre_fastai.items import genre_matrix, genre_vocab, is_multilabel
+from genre_fastai.data.readers import read_folder, read_table
+from genre_fastai.view_data import describe_items
+from genre_fastai.data.duplicates import find_duplicates
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import fold_items, split_items
+from genre_fastai.data.genres import roll_up_genres
+from genre_fastai.evaluate.metrics import bootstrap_interval, format_scores, genre_scores, paired_bootstrap, score_table
+from genre_fastai.encoders.image import BodyEncoder, embed_items, load_body
+from genre_fastai.classical.baselines import baseline_models
+from genre_fastai.baseline_knn import fit_baselines, out_of_fold, score_models
+from genre_fastai.learn.blocks import cover_block
+from genre_fastai.learn.learner import genre_learner
+from genre_fastai.fine_tune import learner_probabilities
+from genre_fastai.predict.classifier import picture_ridge, preset_encoders
 
 ARCH = 'mobilenetv2_100'
 TABLES = {  # tables that are read and viewed, with what read_table cannot guess

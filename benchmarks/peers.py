@@ -4,7 +4,15 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, torch
 
-from genre_fastai.all import *
+from genre_fastai.runs import atomic_path, empty_cache, stable_hash
+from genre_fastai.items import genre_matrix, genre_vocab
+from genre_fastai.data.readers import read_table
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import split_items
+from genre_fastai.evaluate.metrics import format_scores, paired_bootstrap
+from genre_fastai.encoders.weights import sentence_folder
+from genre_fastai.baseline_knn import score_models
+from genre_fastai.predict.classifier import GenreClassifier
 
 
 def films(data):

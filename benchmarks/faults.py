@@ -8,8 +8,18 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from genre_fastai.all import *
+from genre_fastai.runs import atomic_path
+from genre_fastai.data.readers import read_folder, read_table
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import sample_items, split_items
 from genre_fastai.encoders.text import tiny_text_encoder
+from genre_fastai.learn.blocks import cover_block, fused_block, synopsis_block, TensorWindows
+from genre_fastai.learn.models import last_layer
+from genre_fastai.learn.learner import genre_learner, input_column
+from genre_fastai.diagnose.activations import LayerWatch
+from genre_fastai.diagnose.probe import some_batches
+from genre_fastai.diagnose.recipe import run_checks
 
 WORLDS = {'first': dict(kind='cover', n_genres=4), 'second': dict(kind='poster', n_genres=3, imbalance=.5)}
 KINDS = ('image', 'text', 'fused')

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from genre_fastai.all import *
+from genre_fastai.runs import atomic_path, empty_cache, environment, start_run
+from genre_fastai.items import genre_matrix, genre_vocab
+from genre_fastai.data.readers import read_table
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import fold_items, split_items
+from genre_fastai.data.genres import roll_up_genres
+from genre_fastai.evaluate.metrics import (calibration_error, format_scores, genre_report, genre_scores,
+                                           paired_bootstrap, score_table)
+from genre_fastai.learn.blocks import poster_block
+from genre_fastai.learn.learner import genre_learner
+from genre_fastai.fine_tune import learner_probabilities
+from genre_fastai.predict.classifier import GenreClassifier, PRESETS
 
 META = ['released', 'runtime', 'rated', 'language', 'country', 'director', 'actors']
 

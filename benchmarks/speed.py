@@ -6,7 +6,17 @@ from pathlib import Path
 import pandas as pd, torch
 from fastai.vision.all import DataBlock, ImageBlock, MultiCategoryBlock, Normalize, Resize, vision_learner
 
-from genre_fastai.all import *
+from genre_fastai.runs import atomic_path, empty_cache, start_run
+from genre_fastai.items import genre_matrix, genre_vocab
+from genre_fastai.data.readers import read_folder, read_table
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import sample_items, split_items
+from genre_fastai.evaluate.metrics import genre_scores
+from genre_fastai.encoders.image import fast_dtype, load_body
+from genre_fastai.learn.blocks import cover_block, fit_rows, split_rows
+from genre_fastai.learn.learner import genre_learner, predict_items
+from genre_fastai.diagnose.activations import Diagnostics
+from genre_fastai.predict.classifier import GenreClassifier
 
 ARCH = 'mobilenetv2_100'
 

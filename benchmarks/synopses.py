@@ -4,7 +4,17 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from genre_fastai.all import *
+from genre_fastai.runs import atomic_path, empty_cache, environment, start_run
+from genre_fastai.items import genre_matrix, genre_vocab, is_multilabel
+from genre_fastai.data.readers import read_table
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import fold_items, split_items
+from genre_fastai.evaluate.metrics import format_scores, genre_scores, paired_bootstrap, score_table
+from genre_fastai.encoders.text import SentenceEncoder
+from genre_fastai.baseline_knn import out_of_fold, score_models
+from genre_fastai.classical.text_ridge import text_array
+from genre_fastai.classical.text_baselines import fit_text_baselines, text_models
+from genre_fastai.predict.classifier import GenreClassifier
 
 HEADERLESS = ('adult backdrop_path belongs_to_collection budget genres homepage id imdb_id original_language original_title overview '
               'popularity poster_path production_companies production_countries release_date revenue runtime spoken_languages status '

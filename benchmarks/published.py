@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from genre_fastai.all import *
-from genre_fastai.predict.classifier import MAX_FIT_ROWS
+from genre_fastai.items import genre_matrix, genre_vocab, some
+from genre_fastai.datasets.published import BENCHMARKS, beside_published, published_scores, read_benchmark
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import sample_items, split_items
+from genre_fastai.evaluate.metrics import METRICS, score_table
+from genre_fastai.predict.classifier import GenreClassifier, MAX_FIT_ROWS, PRESETS
 
 
 def fit_and_test(items, seed):

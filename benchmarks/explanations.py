@@ -4,7 +4,16 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from genre_fastai.all import *
+from genre_fastai.runs import empty_cache
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.data.split import split_items
+from genre_fastai.encoders.weights import WeightsError
+from genre_fastai.encoders.text import tiny_text_encoder
+from genre_fastai.learn.blocks import cover_block, fused_block, synopsis_block
+from genre_fastai.learn.learner import genre_learner, predict_items
+from genre_fastai.explain.cam import grad_cam, pointing_game
+from genre_fastai.explain.text import text_weights
+from genre_fastai.predict.classifier import GenreClassifier
 
 NETWORKS = { # name: arch, weights, side in pixels, epochs, learning rate
     'small CNN': ('small_cnn', None, 96, 20, 3e-3),
