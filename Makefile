@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
+BENCH := $(BIN)/python -m benchmarks
 EVERYTHING := -e '.[dev,offline]'
 DATA ?= $(GENRE_FASTAI_REAL_DATA)
 export MPLBACKEND ?= Agg
@@ -15,7 +16,7 @@ define install
 	echo 'Not installed: see the lines above, and call make again.' >&2; exit 1
 endef
 
-.PHONY: help setup demo test notebooks export readme bench peers scale faults explain clean
+.PHONY: help setup demo test notebooks export readme bench study peers scale faults explain structure clean
 
 help:            ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
@@ -46,24 +47,29 @@ readme: $(READY) ## README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
 
 bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
-	$(BIN)/python -m benchmarks.covers --data '$(DATA)' --out runs/bench --overwrite
-	[ ! -d '$(DATA)/posters' ] || $(BIN)/python -m benchmarks.speed --data '$(DATA)' --out runs/bench/speed --overwrite
-	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python -m benchmarks.synopses --data '$(DATA)' --out runs/bench/synopses --overwrite
-	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BIN)/python -m benchmarks.fusion --data '$(DATA)' --out runs/bench/fusion --overwrite
+	$(BENCH).covers --data '$(DATA)' --out runs/bench --overwrite
+	[ ! -d '$(DATA)/posters' ] || $(BENCH).speed --data '$(DATA)' --out runs/bench/speed --overwrite
+	[ ! -d '$(DATA)/synopses' ] || $(BENCH).synopses --data '$(DATA)' --out runs/bench/synopses --overwrite
+	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BENCH).fusion --data '$(DATA)' --out runs/bench/fusion --overwrite
+
+study: $(READY) ## Nine ways to a film's genres, at small size: make study DATA=<folder>
+	$(BENCH).poster_study --data '$(DATA)' --n 600 --arch mobilenetv2_100 --size 128 --epochs 5 --overwrite
 
 peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<folder>
 	$(call install,-e '.[peers]')
-	$(BIN)/python -m benchmarks.peers --data '$(DATA)'
+	$(BENCH).peers --data '$(DATA)'
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
-	$(BIN)/python -m benchmarks.scale
-	$(BIN)/python -m benchmarks.scale --texts
+	$(BENCH).scale --overwrite
 
 faults: $(READY) ## Plant faults into trainings, and see which are found
-	$(BIN)/python -m benchmarks.faults --quick
+	$(BENCH).faults --quick --overwrite
 
 explain: $(READY) ## Do explanations point at what decides? Half an hour
-	$(BIN)/python -m benchmarks.explanations
+	$(BENCH).explanations --overwrite
+
+structure: $(READY) ## How large modules and cells are, long lines, private names that cross modules
+	$(BIN)/python tools/structure.py
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis

@@ -1,24 +1,22 @@
-"Against Hugging Face's Trainer on synopses: the same encoder fine-tuned at several rates, and preset 'fast', on the same rows"
-import argparse, json, tempfile, time
-from pathlib import Path
+"""Against Hugging Face's Trainer on synopses: the same encoder fine-tuned at several rates, and preset 'fast'
+
+Shows scores and seconds on the same rows; finished rates are kept in the run's folder, and not run again. Does not show
+the Trainer with other settings than its defaults, nor texts of other sources."""
+import json, tempfile, time
 
 import numpy as np, pandas as pd, torch
 
+from benchmarks import real_data
+from benchmarks.harness import arguments, Record, run
 from genre_fastai.runs import atomic_path, empty_cache, stable_hash
 from genre_fastai.items import genre_matrix, genre_vocab
-from genre_fastai.data.readers import read_table
-from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import split_items
-from genre_fastai.evaluate.metrics import format_scores, paired_bootstrap
+from genre_fastai.evaluate.metrics import paired_bootstrap
 from genre_fastai.encoders.weights import sentence_folder
 from genre_fastai.baseline_knn import score_models
 from genre_fastai.predict.classifier import GenreClassifier
 
-
-def films(data):
-    items = read_table(data/'synopses'/'tmdb_5000_movies.csv', id_col='id', text_cols=['title', 'tagline', 'overview'],
-                       genre_col='genres')
-    return split_items(clean_items(items, needs='text', min_count=20)[0], valid=.1, test=.2, seed=0)
+OURS = "preset 'fast'"
 
 
 def trainer(items, rate, bf16, max_steps):
@@ -34,14 +32,25 @@ def trainer(items, rate, bf16, max_steps):
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(vocab),
                                                                problem_type='multi_label_classification')
     with tempfile.TemporaryDirectory() as place:
-        made = Trainer(model, TrainingArguments(place, learning_rate=rate, num_train_epochs=3, save_strategy='no', report_to=[],
-                                                seed=0, bf16=bf16, max_steps=max_steps, disable_tqdm=True, use_cpu=not torch.cuda.is_available()),
-                       train_dataset=rows('train'), data_collator=DataCollatorWithPadding(tokenizer))
+        settings = TrainingArguments(place, learning_rate=rate, num_train_epochs=3, save_strategy='no', report_to=[],
+                                     seed=0, bf16=bf16, max_steps=max_steps, disable_tqdm=True,
+                                     use_cpu=not torch.cuda.is_available())
+        made = Trainer(model, settings, train_dataset=rows('train'), data_collator=DataCollatorWithPadding(tokenizer))
         start = time.perf_counter()
         made.train()
         seconds = time.perf_counter() - start
         p = {split: 1/(1 + np.exp(-made.predict(rows(split)).predictions)) for split in ('valid', 'test')}
     return p, seconds, made.state.global_step
+
+
+def kept(path, make):
+    "What `make()` gives, kept at `path`: probabilities by split, seconds, steps"
+    if not path.is_file():
+        p, seconds, steps = make()
+        told = json.dumps([{k: v.tolist() for k, v in p.items()}, seconds, steps])
+        with atomic_path(path) as place: place.write_text(told)
+    p, seconds, steps = json.loads(path.read_text())
+    return {k: np.array(v) for k, v in p.items()}, seconds, steps
 
 
 def fast(items):
@@ -55,42 +64,35 @@ def fast(items):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data', type=Path, required=True, help='folder with synopses/')
-    parser.add_argument('--out', type=Path, default=Path('runs/peers'), help='finished rates are kept here, and not run again')
+    parser = arguments(__doc__, 'peers', 'folder with synopses/', seeds=True)
     parser.add_argument('--rates', type=float, nargs='+', default=[5e-5, 1e-4, 2e-4])
     parser.add_argument('--bf16', action='store_true', help='the Trainer in bfloat16, which is not its default')
     parser.add_argument('--max-steps', type=int, default=-1, help='stop so early, to time a step')
+    parser.set_defaults(overwrite=True) # finished rates are not run again
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    items, steps, ours = films(args.data), {}, "preset 'fast'"
-    p, s = fast(items)
-    probabilities, seconds, rows = {ours: p}, {ours: s}, stable_hash(*(f'{r.text} {r.genres} {r.split}' for r in items.itertuples()))
-    print(f'{ours}: {s:.0f} s', flush=True)
+    record = Record(args, 'Peers', threads=torch.get_num_threads())
+    items = split_items(real_data.tmdb_films(args.data), valid=.1, test=.2, seed=0)
+    rows = stable_hash(*(f'{r.text} {r.genres} {r.split}' for r in items.itertuples()))
+    probabilities, seconds, steps = {}, {}, {}
+    probabilities[OURS], seconds[OURS] = fast(items)
+    record.write(f'{OURS}: {seconds[OURS]:.0f} s')
     for rate in args.rates:
-        name = f"Trainer at {rate:g}{', bfloat16' if args.bf16 else ''}{f', {args.max_steps} steps' if args.max_steps > 0 else ''}"
-        kept = args.out/f'{name}-{rows:016x}.json'
-        if not kept.is_file():
-            p, s, n = trainer(items, rate, args.bf16, args.max_steps)
-            with atomic_path(kept) as path: path.write_text(json.dumps([{k: v.tolist() for k, v in p.items()}, s, n]))
-        p, seconds[name], steps[name] = json.loads(kept.read_text())
-        probabilities[name] = {k: np.array(v) for k, v in p.items()}
-        print(f'{name}: {seconds[name]:.0f} s, {steps[name]} steps', flush=True)
-    groups = items[items.split == 'test'].group.to_numpy()
+        name = f'Trainer at {rate:g}' + ', bfloat16'*args.bf16
+        if args.max_steps > 0: name += f', {args.max_steps} steps'
+        found = kept(record.folder/f'{name}-{rows:016x}.json', lambda: trainer(items, rate, args.bf16, args.max_steps))
+        probabilities[name], seconds[name], steps[name] = found
+        record.write(f'{name}: {seconds[name]:.0f} s, {steps[name]} steps')
+    test = items[items.split == 'test']
+    y, groups = genre_matrix(test, genre_vocab(items)), test.group.to_numpy()
     board = score_models(items, probabilities, groups=groups)
-    shown = format_scores(board)
-    shown['seconds'], shown['steps'] = pd.Series(seconds).round(0), pd.Series(steps, dtype=object)
-    y = genre_matrix(items[items.split == 'test'], genre_vocab(items))
-    best = max((n for n in probabilities if n.startswith('Trainer')), key=lambda n: board['map'][n])  # in the peer's favour
-    gain = paired_bootstrap('map', y, probabilities[ours]['test'], probabilities[best]['test'], True, groups=groups)
-    lines = [shown.reset_index().to_markdown(index=False, disable_numparse=True), '',
-             f"mAP of {ours} minus that of the rate which is best on the test rows: {gain}; time {seconds[best]/seconds[ours]:.1f} times as long for the Trainer. "
-             f'{torch.get_num_threads()} threads.']
-    with atomic_path(args.out/'peers.md') as path: path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    print('\n'.join(lines))
+    board['seconds'], board['steps'] = pd.Series(seconds).round(0), pd.Series(steps, dtype=object)
+    best = max((n for n in probabilities if n != OURS), key=lambda n: board['map'][n]) # in the peer's favour
+    pair = probabilities[OURS]['test'], probabilities[best]['test']
+    record.write(board, f'mAP of {OURS} minus that of the rate which is best on the test rows: '
+                 f'{paired_bootstrap("map", y, *pair, True, groups=groups)}; time {seconds[best]/seconds[OURS]:.1f} '
+                 f'times as long for the Trainer. {torch.get_num_threads()} threads.')
 
 
 if __name__ == '__main__':
-    try: main()
-    except (ValueError, OSError) as e: raise SystemExit(f'{type(e).__name__}: {e}')
+    try: run(main)
     except ImportError as e: raise SystemExit(f"{e}. The Trainer needs accelerate: pip install 'genre_fastai[peers]'.")

@@ -1,16 +1,15 @@
-"Scripts that score whole sets: nothing of test is fitted, and what was fitted is said"
-import importlib, sys
-from pathlib import Path
+"Benchmarks: nothing of test is fitted, what was fitted is said, and a kill loses nothing that was finished"
+import importlib, json, pkgutil, sys
+from argparse import Namespace
 
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 
+import benchmarks
+from benchmarks.harness import arguments, over_folds, Record, run, shuffled_genres
 from genre_fastai.datasets.published import read_benchmark
 from genre_fastai.items import genre_matrix, genre_vocab, make_items
 from genre_fastai.predict.classifier import GenreClassifier
-
-benchmarks = Path(__file__).resolve().parent.parent/'benchmarks'
-
 
 def load(name): return importlib.import_module(f'benchmarks.{name}')
 
@@ -56,8 +55,8 @@ def test_the_note_stands_beside_our_score(tmp_path, monkeypatch, capsys):
         for i in ids: Image.effect_noise((32, 48), 20 + 100*(i % 2)).save(tmp_path/f'b{i}.png')
     script = load('published')
     monkeypatch.setattr(script, 'MAX_FIT_ROWS', 40)
-    arguments = ['bookcover30', str(tmp_path), '--encoder', 'colours', '--reads', 'image']
-    monkeypatch.setattr(sys, 'argv', ['published.py', *arguments])
+    given = ['bookcover30', str(tmp_path), '--encoder', 'colours', '--reads', 'image', '--out', str(tmp_path/'out')]
+    monkeypatch.setattr(sys, 'argv', ['published.py', *given])
     script.main()
     own, = [line for line in capsys.readouterr().out.splitlines() if line.startswith('| genre_fastai')]
     assert 'ours; 20 items, the official test part has 5,700; fitted on 40 of 60 train and valid rows' in own
@@ -75,9 +74,57 @@ def test_averages_over_genres_are_resampled_by_group():
 
 
 def test_fusion_scores_the_presets_that_need_no_larger_weights():
-    assert load('fusion').arguments().parse_args(['--data', 'x']).presets == ['fast', 'medium']
+    assert load('fusion').parser().parse_args(['--data', 'x']).presets == ['fast', 'medium']
 
 
-@pytest.mark.parametrize('name', ['published', 'fusion'])
-def test_lines_fit(name):
-    assert [line for line in (benchmarks/f'{name}.py').read_text().splitlines() if len(line) > 120] == []
+@pytest.mark.parametrize('name', [m.name for m in pkgutil.iter_modules(benchmarks.__path__)])
+def test_each_says_what_it_shows_and_what_not(name, capsys, monkeypatch):
+    module = load(name)
+    if not hasattr(module, 'main'): return
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', '--help'])
+    with pytest.raises(SystemExit) as e: module.main()
+    said = capsys.readouterr().out
+    assert e.value.code == 0 and 'Shows' in said and 'Does not show' in ' '.join(said.split()) and '--out' in said
+
+
+def test_shuffled_labels_leave_the_test_rows_alone():
+    items = make_items(genres=[[g] for g in 'ABCDEFGHIJ'], split=['train']*6 + ['test']*4)
+    for draws in (np.random.default_rng(0), np.random.RandomState(0)):
+        broken = shuffled_genres(items, draws)
+        assert broken.genres[6:].tolist() == items.genres[6:].tolist()
+        assert broken.genres[:6].tolist() != items.genres[:6].tolist()
+        assert sorted(broken.genres[:6]) == sorted(items.genres[:6])
+    alike = shuffled_genres(items.assign(split=None), np.random.RandomState(3))
+    assert alike.genres.tolist() == items.genres.sample(frac=1, random_state=3).tolist()
+
+
+def test_every_row_is_predicted_by_a_fit_without_it():
+    items = make_items(genres=[['A'], ['B']]*5).assign(fold=[0, 1, 2, 3, 4]*2)
+    def predict(marked, rows):
+        fitted = marked[marked.split == 'train']
+        assert not set(fitted.item_id) & set(rows.item_id) and len(fitted) + len(rows) == 10 and rows.split.isna().all()
+        return {'fold': np.repeat(rows.fold.to_numpy()[:, None], 2, 1)}
+    assert np.array_equal(over_folds(items, predict)['fold'], np.repeat(items.fold.to_numpy()[:, None], 2, 1))
+
+
+def test_a_kill_loses_no_finished_section(tmp_path, capsys):
+    args = Namespace(out=tmp_path/'run', overwrite=False, seed=3)
+    record = Record(args, 'Some figures', model='tiny')
+    table = pd.DataFrame({'accuracy': [.5], 'accuracy_low': [.4], 'accuracy_high': [.6], 'n': [7]}, index=['knn'])
+    record.write('## Covers', table.rename_axis('model'), 'Seven rows.')
+    page, kept = (tmp_path/'run'/f'tables.{kind}' for kind in ('md', 'json'))
+    assert page.read_text() == capsys.readouterr().out.strip().replace('\n\n\n', '\n\n') + '\n'
+    assert page.read_text().startswith('# Some figures\n\nSeed 3, model tiny, machine ')
+    assert '| knn     | .500 [.400, .600] | 7   |' in page.read_text()
+    told = json.loads(kept.read_text())
+    assert told['facts'] == {'seed': 3, 'model': 'tiny'} and told['environment']['python']
+    assert told['tables'] == [{'heading': 'Covers', 'rows': [
+        {'model': 'knn', 'accuracy': .5, 'accuracy_low': .4, 'accuracy_high': .6, 'n': 7}]}]
+    with pytest.raises(SystemExit, match='FileExistsError: .* already holds a run of .*--overwrite'):
+        run(lambda: Record(args, 'Again'))
+
+
+def test_shared_arguments():
+    parser = arguments('What it shows', 'x', data='a folder', only=['a', 'b'])
+    args = parser.parse_args(['--data', 'here', '--only', 'b'])
+    assert (str(args.data), str(args.out), args.only, args.seed, args.overwrite) == ('here', 'runs/x', ['b'], 0, False)
