@@ -5,10 +5,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-root = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(root/'tools'))
 from run_notebooks import is_skipped, skipped_flags
-sys.path.pop(0)
+
+root = Path(__file__).resolve().parent.parent
 
 story = ['10_view_data', '20_prepare_data', '30_baseline_knn', '40_clustering', '50_fine_tune']
 data_cell = 'path = None  # your own folder or table of covers'

@@ -1,11 +1,11 @@
 "The recipe: planted faults are found by name, healthy learners get no alarm, and a learner never notices that it was checked"
-import math, random, sys, warnings
-from pathlib import Path
+import math, random, warnings
 
 import matplotlib, matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, Learner
 from torch import nn
 
+from benchmarks.faults import FAULTS, KINDS, judge, made_learner, planted
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.diagnose.activations import Diagnostics
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning
@@ -18,8 +18,6 @@ from genre_fastai.diagnose.checks import (check_dynamics, check_loss, check_rate
                                           loss_at_zero, rate_trials, show_input)
 from genre_fastai.diagnose.recipe import CHECKS, check_recipe, run_checks
 from genre_fastai.datasets.synthetic import made_items
-
-from benchmarks.faults import FAULTS, KINDS, judge, made_learner, planted
 
 matplotlib.use('Agg')
 
