@@ -30,7 +30,9 @@ def named(table):
     return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
 
 
-def markdown(table): return named(format_scores(table)).to_markdown(index=False, disable_numparse=True)
+def markdown(table):
+    "`table` as it is printed; as objects, or else whole numbers beside fractions would become fractions"
+    return named(format_scores(table)).astype(object).to_markdown(index=False, disable_numparse=True)
 
 
 class Record:
