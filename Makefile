@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
+BENCH := $(BIN)/python -m benchmarks
 EVERYTHING := -e '.[dev,offline]'
 DATA ?= $(GENRE_FASTAI_REAL_DATA)
 export MPLBACKEND ?= Agg
@@ -15,7 +16,7 @@ define install
 	echo 'Not installed: see the lines above, and call make again.' >&2; exit 1
 endef
 
-.PHONY: help setup demo test notebooks export readme bench peers scale faults explain clean
+.PHONY: help setup demo test notebooks export readme bench study peers scale faults explain structure clean
 
 help:            ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## */\t/' | expand -t 12
@@ -29,10 +30,10 @@ $(READY): settings.ini setup.py pyproject.toml
 setup: $(READY) ## Make .venv and install the project with everything for development
 
 demo: $(READY)  ## The whole road on made covers; writes runs/demo/report.html
-	$(BIN)/python scripts/demo.py --out runs/demo --overwrite
+	$(BIN)/python tools/demo.py --out runs/demo --overwrite
 
 test: $(READY)  ## Everything that must hold: pages, tests, parity, README
-	$(BIN)/python scripts/readme.py --check
+	$(BIN)/python tools/readme.py --check
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -43,27 +44,32 @@ export: $(READY) ## Notebooks to modules
 	$(BIN)/nbdev-export
 
 readme: $(READY) ## README.md from nbs/index.ipynb
-	$(BIN)/python scripts/readme.py
+	$(BIN)/python tools/readme.py
 
 bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
-	$(BIN)/python scripts/bench.py --data '$(DATA)' --out runs/bench --overwrite
-	[ ! -d '$(DATA)/posters' ] || $(BIN)/python scripts/speed.py --data '$(DATA)' --out runs/bench/speed --overwrite
-	[ ! -d '$(DATA)/synopses' ] || $(BIN)/python scripts/synopses.py --data '$(DATA)' --out runs/bench/synopses --overwrite
-	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BIN)/python scripts/fusion.py --data '$(DATA)' --out runs/bench/fusion --overwrite
+	$(BENCH).covers --data '$(DATA)' --out runs/bench --overwrite
+	[ ! -d '$(DATA)/posters' ] || $(BENCH).speed --data '$(DATA)' --out runs/bench/speed --overwrite
+	[ ! -d '$(DATA)/synopses' ] || $(BENCH).synopses --data '$(DATA)' --out runs/bench/synopses --overwrite
+	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BENCH).fusion --data '$(DATA)' --out runs/bench/fusion --overwrite
+
+study: $(READY) ## Nine ways to a film's genres, at small size: make study DATA=<folder>
+	$(BENCH).poster_study --data '$(DATA)' --n 600 --arch mobilenetv2_100 --size 128 --epochs 5 --overwrite
 
 peers: $(READY) ## Against Hugging Face's Trainer, an hour: make peers DATA=<folder>
 	$(call install,-e '.[peers]')
-	$(BIN)/python scripts/peers.py --data '$(DATA)'
+	$(BENCH).peers --data '$(DATA)'
 
 scale: $(READY) ## Time and memory at 5,000 and 20,000 items
-	$(BIN)/python scripts/scale.py
-	$(BIN)/python scripts/scale.py --texts
+	$(BENCH).scale --overwrite
 
 faults: $(READY) ## Plant faults into trainings, and see which are found
-	$(BIN)/python scripts/faults.py --quick
+	$(BENCH).faults --quick --overwrite
 
 explain: $(READY) ## Do explanations point at what decides? Half an hour
-	$(BIN)/python scripts/explain.py
+	$(BENCH).explanations --overwrite
+
+structure: $(READY) ## How large modules and cells are, long lines, private names that cross modules
+	$(BIN)/python tools/structure.py
 
 clean:           ## Remove what was built, but not the environment
 	rm -rf build dist *.egg-info runs .pytest_cache .hypothesis

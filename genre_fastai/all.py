@@ -52,4 +52,3 @@ from genre_fastai.explain.text import *
 from genre_fastai.explain.neighbours import *
 from genre_fastai.evaluate.mistakes import *
 from genre_fastai.predict.classifier import *
-from genre_fastai.experiments import *

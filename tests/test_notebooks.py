@@ -5,10 +5,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-root = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(root/'scripts'))
 from run_notebooks import is_skipped, skipped_flags
-sys.path.pop(0)
+
+root = Path(__file__).resolve().parent.parent
 
 story = ['10_view_data', '20_prepare_data', '30_baseline_knn', '40_clustering', '50_fine_tune']
 data_cell = 'path = None  # your own folder or table of covers'
@@ -52,7 +51,7 @@ def test_saved_pages_get_their_figures(tmp_path):
     page = tmp_path/'page.ipynb'
     cells = [nbformat.v4.new_code_cell('import matplotlib.pyplot as plt\nplt.plot([1, 2]);')]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), page)
-    done = subprocess.run([sys.executable, root/'scripts'/'run_notebooks.py', page, '--save'], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, root/'tools'/'run_notebooks.py', page, '--save'], capture_output=True, text=True,
                           env=os.environ | {'MPLBACKEND': 'Agg'})
     assert done.returncode == 0, done.stderr[-3000:]
     assert has_figure(nbformat.read(page, 4).cells[0])

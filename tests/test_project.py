@@ -1,15 +1,18 @@
-"The house itself: notebooks and modules agree, rooms stand in order, pages keep to the style"
+"The house itself: notebooks and modules agree, modules stand in order, pages keep to the style"
 import ast, json, re, shutil, subprocess, sys
 from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import genre_fastai
+import structure
 
 root = Path(__file__).resolve().parent.parent
-rooms = {m[2]: m[1] for p in sorted((root/'nbs').glob('*.ipynb')) if (m := re.match(r'(\d\d[a-z]?)_([\w.]+)', p.stem))}
+modules = structure.pages # name -> notebook
 pages = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 story = ['10_view_data', '20_prepare_data', '30_baseline_knn', '40_clustering', '50_fine_tune']
 by_hand = {'__init__.py', 'all.py'}
@@ -37,7 +40,7 @@ def test_modules_are_what_the_notebooks_export(tmp_path):
 
 
 def test_readme_is_rendered_from_the_index():
-    subprocess.run([sys.executable, root/'scripts'/'readme.py', '--check'], check=True)
+    subprocess.run([sys.executable, root/'tools'/'readme.py', '--check'], check=True)
 
 
 def test_versions_agree():
@@ -55,26 +58,44 @@ def test_timm_is_new_enough_for_the_asymmetric_loss():
     assert '1.0.31' in needs['timm'] and '1.0.30' not in needs['timm']
 
 
-def imported_rooms(room):
-    "What a module imports from this package, by its name inside it"
-    tree = ast.parse((root/'genre_fastai'/f'{room.replace(".", "/")}.py').read_text())
-    found, inside = [], room.split('.')
-    for n in ast.walk(tree):
-        if isinstance(n, ast.Import): found += [a.name for a in n.names if a.name.startswith('genre_fastai.')]
-        if not isinstance(n, ast.ImportFrom): continue
-        if n.level: found.append('.'.join(filter(None, ['genre_fastai', *inside[:-n.level], n.module])))
-        elif n.module.startswith('genre_fastai.'): found.append(n.module)
-        if found and (root/found[-1].replace('.', '/')).is_dir(): found[-1:] = [f'{found[-1]}.{a.name}' for a in n.names]
-    return [name.removeprefix('genre_fastai.') for name in found if not name.endswith('__version__')]
+def test_whatever_is_imported_is_declared():
+    settings = ConfigParser(delimiters=['='])
+    settings.read(root/'settings.ini')
+    lines = [line for key, text in settings['DEFAULT'].items() if key == 'requirements' or key.startswith('extra_')
+             for line in text.splitlines() if line.strip()]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    known = {name: {canonicalize_name(d) for d in found} for name, found in packages_distributions().items()}
+    for path in (root/'genre_fastai').rglob('*.py'):
+        for name in top_level_imports(path) - sys.stdlib_module_names - {'genre_fastai'}:
+            assert known.get(name, {canonicalize_name(name)}) & declared, f'{path.name} imports {name}: not declared'
 
 
-@pytest.mark.parametrize('room', rooms)
-def test_a_room_imports_only_rooms_with_smaller_numbers(room):
-    for module in imported_rooms(room): assert rooms[module] < rooms[room], f'{room} imports {module}'
+def top_level_imports(path):
+    found = set()
+    for n in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(n, ast.Import): found |= {a.name.split('.')[0] for a in n.names}
+        if isinstance(n, ast.ImportFrom) and not n.level: found.add(n.module.split('.')[0])
+    return found
 
 
-def test_all_names_every_room():
-    assert re.findall(r'from genre_fastai\.([\w.]+) import \*', (root/'genre_fastai'/'all.py').read_text()) == list(rooms)
+def test_a_module_imports_only_modules_of_earlier_pages(): assert structure.against_the_order() == []
+
+
+def test_no_private_name_crosses_a_module(): assert structure.private_crossings() == []
+
+
+def test_lines_outside_the_package_fit():
+    assert {folder: structure.long_lines()[folder] for folder in ('benchmarks', 'tools')} == {'benchmarks': [], 'tools': []}
+
+
+def test_the_report_on_structure_is_printed(capsys):
+    structure.main()
+    said = capsys.readouterr().out
+    assert all(re.search(rf'^ +\d+ {re.escape(module)} +\d+', said, re.M) for module in modules)
+
+
+def test_all_names_every_module():
+    assert re.findall(r'from genre_fastai\.([\w.]+) import \*', (root/'genre_fastai'/'all.py').read_text()) == list(modules)
 
 
 def test_importing_the_package_alone_is_fast():
@@ -102,19 +123,20 @@ def test_story_opens_with_its_data_cell(name):
     assert [source(c) for c in cells(page)].count('path = None  # your own folder or table of covers') == 1
 
 
-@pytest.mark.parametrize('room', rooms)
-def test_exports_are_documented_and_used(room):
-    page = root/'nbs'/f'{rooms[room]}_{room}.ipynb'
-    code = cells(page)
+@pytest.mark.parametrize('module', modules)
+def test_exports_are_documented_and_used(module):
+    code = cells(modules[module])
     for i, cell in enumerate(code):
         if not is_exported(cell): continue
         lines = source(cell).splitlines()
         for node in ast.parse(source(cell)).body:
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith('_'): continue
-            later = '\n'.join(source(c) for c in code[i:]).replace(f'def {node.name}', '').replace(f'class {node.name}', '')
-            assert re.search(rf'\b{node.name}\b', later), f'{room}.{node.name} is not used on its page'
-            assert ast.get_docstring(node), f'{room}.{node.name} has no docstring'
+            later = '\n'.join(source(c) for c in code[i:])
+            later = later.replace(f'def {node.name}', '').replace(f'class {node.name}', '')
+            assert re.search(rf'\b{node.name}\b', later), f'{module}.{node.name} is not used on its page'
+            assert ast.get_docstring(node), f'{module}.{node.name} has no docstring'
             init = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef) and n.name == '__init__']
             function = node if isinstance(node, ast.FunctionDef) else init[0] if init else None
             for arg in [*function.args.args, *function.args.kwonlyargs] if function else []:
-                if arg.arg not in ('self', 'cls'): assert '#' in lines[arg.lineno-1], f'{room}.{node.name}: {arg.arg} has no docment'
+                if arg.arg in ('self', 'cls'): continue
+                assert '#' in lines[arg.lineno-1], f'{module}.{node.name}: {arg.arg} has no docment'

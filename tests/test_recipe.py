@@ -1,12 +1,12 @@
 "The recipe: planted faults are found by name, healthy learners get no alarm, and a learner never notices that it was checked"
-import math, random, sys, warnings
-from pathlib import Path
+import math, random, warnings
 
 import matplotlib, matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import (BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, CSVLogger, Learner,
                                SaveModelCallback, ShowGraphCallback)
 from torch import nn
 
+from benchmarks.faults import FAULTS, KINDS, judge, made_learner, planted
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.diagnose.activations import Diagnostics
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning
@@ -20,9 +20,6 @@ from genre_fastai.diagnose.checks import check_dynamics, check_layers, check_nor
 from genre_fastai.diagnose.recipe import CHECKS, check_recipe, collapse_causes, run_checks
 from genre_fastai.datasets.synthetic import made_items
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'scripts'))
-from faults import FAULTS, KINDS, judge, made_learner, planted
-sys.path.pop(0)
 matplotlib.use('Agg')
 
 

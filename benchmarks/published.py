@@ -1,11 +1,18 @@
-"A published set, with its official split, by `GenreClassifier`: our score among the published ones"
-import argparse
+"""A published set, with its official split, by `GenreClassifier`: our score among the published ones
+
+Shows the score on the official test rows beside those of papers, with their sources. Does not show how much of the
+difference is due to what each model was trained on before."""
 from pathlib import Path
 
 import pandas as pd
 
-from genre_fastai.all import *
-from genre_fastai.predict.classifier import MAX_FIT_ROWS
+from benchmarks.harness import arguments, Record, run
+from genre_fastai.items import genre_matrix, genre_vocab, some
+from genre_fastai.datasets.published import BENCHMARKS, beside_published, published_scores, read_benchmark
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import sample_items, split_items
+from genre_fastai.evaluate.metrics import METRICS, score_table
+from genre_fastai.predict.classifier import GenreClassifier, MAX_FIT_ROWS, PRESETS
 
 
 def fit_and_test(items, seed):
@@ -31,15 +38,16 @@ def fit_and_test(items, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, 'published')
     parser.add_argument('name', choices=list(BENCHMARKS))
     parser.add_argument('folder', type=Path, help='where you unpacked it')
     parser.add_argument('--image-dir', type=Path, help='folder of the pictures, if they lie elsewhere')
     parser.add_argument('--preset', choices=list(PRESETS), default='fast')
     parser.add_argument('--encoder', help="of pictures, e.g. colours; none: the preset's body")
     parser.add_argument('--reads', nargs='+', choices=['image', 'text'], help='leave the other aside')
-    parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
+    args.out = args.out/args.name
+    record = Record(args, args.name, preset=args.preset)
     items, note = fit_and_test(read_benchmark(args.name, args.folder, args.image_dir), args.seed)
     clf = GenreClassifier(args.preset, args.seed, args.encoder, reads=args.reads).fit(items)
     test, metrics = items[items.split == 'test'], list(published_scores(args.name).metric.unique())
@@ -48,11 +56,8 @@ def main():
     inputs = ' and '.join({'image': 'pictures', 'text': 'texts'}[part.reads] for part in clf.parts_)
     name = f"genre_fastai, preset '{args.preset}' on {inputs}" + (f' by {args.encoder}' if args.encoder else '')
     ours = score_table(y, {name: p}, clf.multilabel_, clf.thresholds_, metrics=known)
-    print(beside_published(args.name, ours, note).to_markdown(disable_numparse=True))
-    print(f'\n{len(test):,} test rows, {len(clf.classes_)} genres, seed {args.seed}. '
-          'What this does not show: how much of the difference is due to what each model was trained on before.')
+    record.write(beside_published(args.name, ours, note), f'{len(test):,} test rows, {len(clf.classes_)} genres. '
+                 'What this does not show: how much of the difference is due to what each model was trained on before.')
 
 
-if __name__ == '__main__':
-    try: main()
-    except (ValueError, OSError) as e: raise SystemExit(f'{type(e).__name__}: {e}')
+if __name__ == '__main__': run(main)

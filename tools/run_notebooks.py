@@ -31,7 +31,7 @@ def run(path, flags, timeout, cwd=None):
 
 
 def cleaned(nb):
-    "`nb` without what changes from run to run: counts, timings, addresses in memory, progress bars, widgets and warnings"
+    "`nb` without what changes from run to run: counts, timings, addresses in memory, bars, widgets and warnings"
     widget = 'application/vnd.jupyter.widget-view+json'
     for cell in nb.cells:
         cell.metadata = {}

@@ -1,10 +1,24 @@
-"Do explanations point at what decides? Badges on made covers, decisive sentences in made synopses"
-import argparse, tempfile, warnings
+"""Do explanations point at what decides? Badges on made covers, decisive sentences in made synopses
+
+Shows how often the strongest point of a map lies on the badge that alone tells the genre, and how often the strongest
+sentence is the one that tells it; beside untrained networks, a decoy and chance. Does not show how good explanations
+are on covers that people drew, where nobody knows what decides."""
+import tempfile, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from genre_fastai.all import *
+from benchmarks.harness import arguments, Record, run
+from genre_fastai.runs import empty_cache
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.data.split import split_items
+from genre_fastai.encoders.weights import WeightsError
+from genre_fastai.encoders.text import tiny_text_encoder
+from genre_fastai.learn.blocks import cover_block, fused_block, synopsis_block
+from genre_fastai.learn.learner import genre_learner, predict_items
+from genre_fastai.explain.cam import grad_cam, pointing_game
+from genre_fastai.explain.text import text_weights
+from genre_fastai.predict.classifier import GenreClassifier
 
 NETWORKS = { # name: arch, weights, side in pixels, epochs, learning rate
     'small CNN': ('small_cnn', None, 96, 20, 3e-3),
@@ -83,27 +97,28 @@ def sentences(name, seed, folder, n):
                 random=1/len(found[0]))
 
 
-def print_row(row):
-    print(', '.join(f'{k} {v:.3f}' if isinstance(v, float) else f'{k} {v}' for k, v in row.items()), flush=True)
-    return row
+def told(row): return ', '.join(f'{k} {v:.3f}' if isinstance(v, float) else f'{k} {v}' for k, v in row.items())
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, 'explanations', only=[*NETWORKS, *TEXTS], seeds=True)
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument('--texts', nargs='*', default=list(TEXTS), choices=list(TEXTS))
     parser.add_argument('--n', type=int, default=900, help='covers a seed; a fifth of them are tested')
     parser.add_argument('--n-texts', type=int, help='synopses a seed instead of those of each model')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
+    record = Record(args, 'Explanations')
     with tempfile.TemporaryDirectory() as folder, empty_cache():
-        for what, names, n in ((pointing, args.networks, args.n), (sentences, args.texts, args.n_texts)):
+        for heading, what, known, n in (('Where on a cover', pointing, NETWORKS, args.n),
+                                        ('Which sentence', sentences, TEXTS, args.n_texts)):
             rows = []
-            for name in names:
-                try: rows += [print_row(what(name, seed, Path(folder), n)) for seed in args.seeds]
-                except WeightsError as e: print(f'{name}: left out. {e}', flush=True)
-            if rows: print('', pd.DataFrame(rows).to_markdown(index=False, floatfmt='.3f'), '', sep='\n', flush=True)
+            for name in (name for name in args.only if name in known):
+                try:
+                    for seed in args.seeds:
+                        rows.append(what(name, seed, Path(folder), n))
+                        record.write(told(rows[-1]))
+                except WeightsError as e: record.write(f'{name}: left out. {e}')
+            if rows: record.write(f'## {heading}', pd.DataFrame(rows).round(3))
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__': run(main)

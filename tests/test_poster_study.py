@@ -9,7 +9,7 @@ from genre_fastai.learn.blocks import poster_block
 from genre_fastai.encoders.image import load_body
 from genre_fastai.predict.bundle import load_bundle, predict_batch
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, is_multilabel, make_items
-from genre_fastai.experiments import EXPERIMENTS, experiment_items, run_experiment
+from benchmarks.poster_study import EXPERIMENTS, experiment_items, run_experiment
 from genre_fastai.train.stages import OPTIMISERS, Stage, nadam, plan_stages
 from genre_fastai.fine_tune import learner_probabilities, save_learner
 from genre_fastai.learn.learner import genre_learner
@@ -111,7 +111,7 @@ def test_a_trial_that_fails_says_so(items, tmp_path, capsys, monkeypatch):
     def few_fail(rows, *args, **kwargs):
         if len(rows) < len(items): raise ValueError('too few words.\nNo further words.')
         return real(rows, *args, **kwargs)
-    monkeypatch.setattr('genre_fastai.experiments.fit_text_baselines', few_fail)
+    monkeypatch.setattr('benchmarks.poster_study.fit_text_baselines', few_fail)
     run_experiment('text', items, tmp_path)
     assert capsys.readouterr().out.splitlines()[0].endswith('No time estimate: a trial on 60 items failed, too few words.')
 
@@ -141,7 +141,7 @@ def test_an_interrupted_one_goes_on(after, items, tmp_path, monkeypatch):
     settings = tiny | dict(epochs=2)
     whole = run_experiment('small cnn', items, tmp_path/'whole', **settings)
     with monkeypatch.context() as m:
-        m.setattr('genre_fastai.experiments.genre_learner', lambda *args, **kwargs: genre_learner(*args, cbs=[Stop(after)], **kwargs))
+        m.setattr('benchmarks.poster_study.genre_learner', lambda *args, **kwargs: genre_learner(*args, cbs=[Stop(after)], **kwargs))
         with pytest.raises(KeyboardInterrupt): run_experiment('small cnn', items, tmp_path/'cut', **settings)
     assert len(pd.read_csv(tmp_path/'cut'/'curves.csv')) == after
     rest = run_experiment('small cnn', items, tmp_path/'cut', **settings)

@@ -8,7 +8,7 @@ root = Path(__file__).resolve().parent.parent
 
 
 class ReadmeProc:
-    "Collects markdown: prose as it is, code in fences, the text of outputs after it; cells marked `#| hide` are left out"
+    "Collects markdown: prose as it is, code in fences, the text of outputs after it; not cells marked `#| hide`"
     def __init__(self, nb): self.parts = []
     def begin(self): pass
     def end(self): pass
@@ -17,8 +17,9 @@ class ReadmeProc:
         if cell.cell_type == 'markdown': self.parts.append(cell.source.strip())
         if cell.cell_type == 'code' and cell.source.strip():
             self.parts.append(f'```python\n{cell.source.strip()}\n```')
-            outputs = [''.join(o.get('text') or o.get('data', {}).get('text/plain', '')) for o in cell.get('outputs', [])]
-            if any(outputs): self.parts.append('```\n' + '\n'.join(o.rstrip() for o in outputs if o) + '\n```')
+            texts = [o.get('text') or o.get('data', {}).get('text/plain', '') for o in cell.get('outputs', [])]
+            outputs = [''.join(text).rstrip() for text in texts if text]
+            if outputs: self.parts.append('```\n' + '\n'.join(outputs) + '\n```')
 
 
 def render():
@@ -32,5 +33,6 @@ if __name__ == '__main__':
     parser.add_argument('--check', action='store_true')
     text, readme = render(), root/'README.md'
     if parser.parse_args().check:
-        sys.exit(0 if readme.read_text(encoding='utf-8') == text else 'README.md is not what nbs/index.ipynb gives. Run: make readme')
+        if readme.read_text(encoding='utf-8') == text: sys.exit(0)
+        sys.exit('README.md is not what nbs/index.ipynb gives. Run: make readme')
     readme.write_text(text, encoding='utf-8')

@@ -1,5 +1,9 @@
-"Faults planted into healthy trainings, and what check_recipe says of each: a table of fault by check"
-import argparse, tempfile, time, warnings
+"""Faults planted into healthy trainings, and what check_recipe says of each: a table of fault by check
+
+Shows which check finds which fault on worlds and seeds that no threshold was chosen on, and the alarms of healthy
+learners. Does not show faults that nobody planted."""
+import tempfile, time, warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
@@ -8,8 +12,19 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from genre_fastai.all import *
+from benchmarks import real_data
+from benchmarks.harness import arguments, Record, run
+from genre_fastai.runs import atomic_path
+from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.data.clean import clean_items
+from genre_fastai.data.split import sample_items, split_items
 from genre_fastai.encoders.text import tiny_text_encoder
+from genre_fastai.learn.blocks import cover_block, fused_block, synopsis_block, TensorWindows
+from genre_fastai.learn.models import last_layer
+from genre_fastai.learn.learner import genre_learner, input_column
+from genre_fastai.diagnose.activations import LayerWatch
+from genre_fastai.diagnose.probe import some_batches
+from genre_fastai.diagnose.recipe import run_checks
 
 WORLDS = {'first': dict(kind='cover', n_genres=4), 'second': dict(kind='poster', n_genres=3, imbalance=.5)}
 KINDS = ('image', 'text', 'fused')
@@ -17,13 +32,17 @@ KINDS = ('image', 'text', 'fused')
 
 def made_learner(kind, folder, world='first', seed=0):
     "A healthy learner on a made world: a small network of the kind, nothing pretrained"
-    items = made_items(Path(folder)/f'{world}-{seed}', n=300, seed=seed, synopsis_sentences=6, telling_sentences=4, **WORLDS[world])
+    items = made_items(Path(folder)/f'{world}-{seed}', n=300, seed=seed, synopsis_sentences=6, telling_sentences=4,
+                       **WORLDS[world])
     items = split_items(items, valid=.2, test=.1, seed=seed)
-    if kind == 'image': return genre_learner(cover_block(items, size=64).dataloaders(items, bs=16), 'test_resnet', 'random', seed=seed)
+    if kind == 'image':
+        dls = cover_block(items, size=64).dataloaders(items, bs=16)
+        return genre_learner(dls, 'test_resnet', 'random', seed=seed)
     encoder = tiny_text_encoder(Path(folder)/f'{world}-{seed}-encoder', items.text)
     reads = dict(encoder=encoder, max_length=48, stride=8)
     if kind == 'text': return genre_learner(synopsis_block(items, **reads).dataloaders(items, bs=16), seed=seed)
-    return genre_learner(fused_block(items, size=64, **reads).dataloaders(items, bs=16), 'test_resnet', ('random', None), seed=seed)
+    dls = fused_block(items, size=64, **reads).dataloaders(items, bs=16)
+    return genre_learner(dls, 'test_resnet', ('random', None), seed=seed)
 
 
 # What is planted
@@ -52,7 +71,10 @@ def _floats(args, change): return tuple(change(x) if x.is_floating_point() else 
 def _last_batches(learn, tfm):
     for dl in learn.dls.loaders: dl.after_batch.add(tfm)
 
-def shuffled(learn): _relabel(learn, lambda genres: [genres[i] for i in np.random.default_rng(0).permutation(len(genres))])
+def shuffled(learn):
+    order = np.random.default_rng(0).permutation
+    _relabel(learn, lambda genres: [genres[i] for i in order(len(genres))])
+
 def constant(learn): _relabel(learn, lambda genres: [genres[0]]*len(genres))
 def too_fast(learn): learn.lr *= 1000
 
@@ -101,7 +123,8 @@ FAULTS = { # What is planted, the check that must find it, and into what it can 
     'loss over the wrong axis': (wrong_axis, 'loss', KINDS), 'items of a batch mixed': (mixed, 'leak', KINDS),
     'dropout left on': (always_dropped, 'evaluation', KINDS), "body's gradients cut": (cut, 'gradients', KINDS),
     'variation destroys': (destroyed, 'variation', KINDS), 'optimiser lacks a group': (group_missing, 'step', KINDS),
-    'head shouts': (loud_head, 'initial loss', KINDS), 'batch norms of other data': (strange_norms, 'batch norm', ('image', 'fused')),
+    'head shouts': (loud_head, 'initial loss', KINDS),
+    'batch norms of other data': (strange_norms, 'batch norm', ('image', 'fused')),
     'padding not masked': (unmasked, 'leak', ('text',))} # in a fused network the norm after pooling undoes it
 
 
@@ -118,36 +141,51 @@ def judge(learn, only=None):
         return {v.check: v for v in run_checks(learn, only)}
 
 def fault_table(kind, folder, world='first', seed=0, quick=False, say=lambda text: None):
+<<<<<<< HEAD:scripts/faults.py
     "A row a fault, the healthy learner first; a column a check; 'fail' where it was found. quick: only the check that is meant for it"
+=======
+    """A row a fault, the healthy learner first; a column a check; 'bad' where it was found
+
+    quick: only the check that is meant for it."""
+>>>>>>> hbench:benchmarks/faults.py
     rows, start = {'healthy': judge(made_learner(kind, folder, world, seed))}, time.perf_counter()
     for name, (_, check, kinds) in FAULTS.items():
         if kind not in kinds: continue
         rows[name] = judge(planted(name, kind, folder, world, seed), [check] if quick else None)
-        say(f'{kind}, {world} world, seed {seed}: {name}: {rows[name][check].verdict} ({time.perf_counter() - start:.0f} s): {rows[name][check].told}')
+        found = rows[name][check]
+        say(f'{kind}, {world} world, seed {seed}: {name}: {found.verdict} ({time.perf_counter() - start:.0f} s): '
+            f'{found.told}')
     return pd.DataFrame({name: {check: v.verdict for check, v in found.items()} for name, found in rows.items()}).T
 
 
 def real_learners(data):
     "Name and healthy learner, on real covers and real synopses, with pretrained bodies"
-    covers = sample_items(clean_items(read_folder(data/'album_covers'), needs='image')[0], 600, seed=0)
-    weights = data/'weights'/'mobilenetv2_100.safetensors'
+    covers = sample_items(clean_items(real_data.album_covers(data), needs='image')[0], 600, seed=0)
     covers = split_items(covers, seed=0)
     dls = cover_block(covers, size=128).dataloaders(covers, bs=32)
-    yield 'album covers, MobileNetV2', genre_learner(dls, 'mobilenetv2_100', weights)
-    films = read_table(data/'synopses'/'tmdb_5000_movies.csv', id_col='id', text_cols=['title', 'overview'], genre_col='genres')
-    films = split_items(sample_items(clean_items(films, needs='text', min_count=20)[0], 1500, seed=0), seed=0)
+    yield 'album covers, MobileNetV2', genre_learner(dls, real_data.ARCH, real_data.body_weights(data))
+    films = sample_items(real_data.tmdb_films(data, text_cols=['title', 'overview']), 1500, seed=0)
+    films = split_items(films, seed=0)
     yield 'films, MiniLM', genre_learner(synopsis_block(films).dataloaders(films, bs=16))
 
 
+def judge_real(data, record):
+    "All checks of two healthy learners"
+    for name, learn in real_learners(data):
+        found = judge(learn).values()
+        table = pd.DataFrame([(v.check, v.verdict, v.told) for v in found], columns=['check', 'verdict', 'found'])
+        alarms = sum(v.verdict == 'bad' for v in found)
+        record.write(f'## {name}', f'{alarms} alarms in {len(found)} checks', table)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
+    parser = arguments(__doc__, 'faults', only=KINDS, seeds=True)
     parser.add_argument('--worlds', nargs='+', choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
     parser.add_argument('--quick', action='store_true', help='run only the check that is meant for a fault')
-    parser.add_argument('--out', type=Path, default=Path('runs/faults'))
-    parser.add_argument('--data', type=Path, help='folder of real data: all checks of two healthy learners on it, and nothing else')
+    parser.add_argument('--data', type=Path, help='real data: all checks of two healthy learners, and nothing else')
     args = parser.parse_args()
+<<<<<<< HEAD:scripts/faults.py
     args.out.mkdir(parents=True, exist_ok=True)
     if args.data:
         for name, learn in real_learners(args.data):
@@ -155,14 +193,17 @@ def main():
             print(f'{name}: {sum(v.verdict == "fail" for v in found)} alarms in {len(found)} checks')
             print(pd.DataFrame([(v.check, v.verdict, v.told) for v in found], columns=['check', 'verdict', 'found']).to_markdown(index=False), flush=True)
         return
+=======
+    record = Record(args, 'Faults')
+    if args.data: return judge_real(args.data, record)
+>>>>>>> hbench:benchmarks/faults.py
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind in args.kinds:
-            for world in args.worlds:
-                for seed in args.seeds:
-                    table = tables[kind, world, seed] = fault_table(kind, folder, world, seed, args.quick, lambda text: print(text, flush=True))
-                    with atomic_path(args.out/f'{kind}-{world}-{seed}.csv') as path: table.to_csv(path)
+        for kind, world, seed in product(args.only, args.worlds, args.seeds):
+            table = tables[kind, world, seed] = fault_table(kind, folder, world, seed, args.quick, record.write)
+            with atomic_path(record.folder/f'{kind}-{world}-{seed}.csv') as path: table.to_csv(path)
     every = pd.concat(tables, names=['kind', 'world', 'seed', 'fault'])
+<<<<<<< HEAD:scripts/faults.py
     failed = (every == 'fail').groupby(['kind', 'fault'], sort=False).sum()
     failed.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
     caught = [(every.loc[key, FAULTS[key[3]][1]] == 'fail') for key in every.index if key[3] != 'healthy']
@@ -172,6 +213,15 @@ def main():
              f'{alarms.sum()} of {len(alarms)} healthy learners got an alarm. Seeds {args.seeds}, worlds {", ".join(args.worlds)}.']
     with atomic_path(args.out/'faults.md') as path: path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
     print('\n'.join(lines))
+=======
+    bad = (every == 'bad').groupby(['kind', 'fault'], sort=False).sum()
+    bad.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
+    caught = [(every.loc[key, FAULTS[key[3]][1]] == 'bad') for key in every.index if key[3] != 'healthy']
+    alarms = (every.xs('healthy', level='fault') == 'bad').any(axis=1)
+    record.write('## All', bad, f'{sum(caught)} of {len(caught)} planted faults were found by the check that is meant '
+                 f'for them; {alarms.sum()} of {len(alarms)} healthy learners got an alarm. '
+                 f'Worlds {", ".join(args.worlds)}.')
+>>>>>>> hbench:benchmarks/faults.py
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__': run(main)

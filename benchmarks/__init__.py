@@ -1,0 +1,1 @@
+"Measurements on real and made data, each a command: `python -m benchmarks.covers --help`"
