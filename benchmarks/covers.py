@@ -27,7 +27,7 @@ from genre_fastai.baseline_knn import fit_baselines, out_of_fold, score_models
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.learn.learner import genre_learner
 from genre_fastai.fine_tune import learner_probabilities
-from genre_fastai.predict.classifier import picture_ridge, preset_encoders
+from genre_fastai.predict.modalities import picture_ridge, preset_encoders
 
 SETS = { # Name: reader, and how its items are cleaned
     'album_covers': (real_data.album_covers, {}),

@@ -141,13 +141,9 @@ def judge(learn, only=None):
         return {v.check: v for v in run_checks(learn, only)}
 
 def fault_table(kind, folder, world='first', seed=0, quick=False, say=lambda text: None):
-<<<<<<< HEAD:scripts/faults.py
-    "A row a fault, the healthy learner first; a column a check; 'fail' where it was found. quick: only the check that is meant for it"
-=======
-    """A row a fault, the healthy learner first; a column a check; 'bad' where it was found
+    """A row a fault, the healthy learner first; a column a check; 'fail' where it was found
 
     quick: only the check that is meant for it."""
->>>>>>> hbench:benchmarks/faults.py
     rows, start = {'healthy': judge(made_learner(kind, folder, world, seed))}, time.perf_counter()
     for name, (_, check, kinds) in FAULTS.items():
         if kind not in kinds: continue
@@ -174,7 +170,7 @@ def judge_real(data, record):
     for name, learn in real_learners(data):
         found = judge(learn).values()
         table = pd.DataFrame([(v.check, v.verdict, v.told) for v in found], columns=['check', 'verdict', 'found'])
-        alarms = sum(v.verdict == 'bad' for v in found)
+        alarms = sum(v.verdict == 'fail' for v in found)
         record.write(f'## {name}', f'{alarms} alarms in {len(found)} checks', table)
 
 
@@ -185,43 +181,21 @@ def main():
     parser.add_argument('--quick', action='store_true', help='run only the check that is meant for a fault')
     parser.add_argument('--data', type=Path, help='real data: all checks of two healthy learners, and nothing else')
     args = parser.parse_args()
-<<<<<<< HEAD:scripts/faults.py
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.data:
-        for name, learn in real_learners(args.data):
-            found = judge(learn).values()
-            print(f'{name}: {sum(v.verdict == "fail" for v in found)} alarms in {len(found)} checks')
-            print(pd.DataFrame([(v.check, v.verdict, v.told) for v in found], columns=['check', 'verdict', 'found']).to_markdown(index=False), flush=True)
-        return
-=======
     record = Record(args, 'Faults')
     if args.data: return judge_real(args.data, record)
->>>>>>> hbench:benchmarks/faults.py
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind, world, seed in product(args.only, args.worlds, args.seeds):
             table = tables[kind, world, seed] = fault_table(kind, folder, world, seed, args.quick, record.write)
             with atomic_path(record.folder/f'{kind}-{world}-{seed}.csv') as path: table.to_csv(path)
     every = pd.concat(tables, names=['kind', 'world', 'seed', 'fault'])
-<<<<<<< HEAD:scripts/faults.py
-    failed = (every == 'fail').groupby(['kind', 'fault'], sort=False).sum()
-    failed.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
+    bad = (every == 'fail').groupby(['kind', 'fault'], sort=False).sum()
+    bad.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
     caught = [(every.loc[key, FAULTS[key[3]][1]] == 'fail') for key in every.index if key[3] != 'healthy']
     alarms = (every.xs('healthy', level='fault') == 'fail').any(axis=1)
-    lines = [failed.reset_index().to_markdown(index=False), '',
-             f'{sum(caught)} of {len(caught)} planted faults were found by the check that is meant for them; '
-             f'{alarms.sum()} of {len(alarms)} healthy learners got an alarm. Seeds {args.seeds}, worlds {", ".join(args.worlds)}.']
-    with atomic_path(args.out/'faults.md') as path: path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    print('\n'.join(lines))
-=======
-    bad = (every == 'bad').groupby(['kind', 'fault'], sort=False).sum()
-    bad.insert(0, 'runs', every.groupby(['kind', 'fault'], sort=False).size())
-    caught = [(every.loc[key, FAULTS[key[3]][1]] == 'bad') for key in every.index if key[3] != 'healthy']
-    alarms = (every.xs('healthy', level='fault') == 'bad').any(axis=1)
     record.write('## All', bad, f'{sum(caught)} of {len(caught)} planted faults were found by the check that is meant '
                  f'for them; {alarms.sum()} of {len(alarms)} healthy learners got an alarm. '
                  f'Worlds {", ".join(args.worlds)}.')
->>>>>>> hbench:benchmarks/faults.py
 
 
 if __name__ == '__main__': run(main)

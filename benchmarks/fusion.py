@@ -18,7 +18,8 @@ from genre_fastai.evaluate.metrics import (calibration_error, format_scores, gen
 from genre_fastai.learn.blocks import poster_block
 from genre_fastai.learn.learner import genre_learner
 from genre_fastai.fine_tune import learner_probabilities
-from genre_fastai.predict.classifier import GenreClassifier, PRESETS
+from genre_fastai.predict.modalities import PRESETS
+from genre_fastai.predict.classifier import GenreClassifier
 
 
 def films(data):

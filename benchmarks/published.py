@@ -12,7 +12,8 @@ from genre_fastai.datasets.published import BENCHMARKS, beside_published, publis
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import sample_items, split_items
 from genre_fastai.evaluate.metrics import METRICS, score_table
-from genre_fastai.predict.classifier import GenreClassifier, MAX_FIT_ROWS, PRESETS
+from genre_fastai.predict.modalities import PRESETS
+from genre_fastai.predict.classifier import GenreClassifier, MAX_FIT_ROWS
 
 
 def fit_and_test(items, seed):

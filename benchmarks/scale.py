@@ -48,7 +48,8 @@ def measure_texts(n, folder):
     They are 2,000 different ones again and again, so that what grows is not the input."""
     from genre_fastai.datasets.synthetic import made_items
     from genre_fastai.encoders.text import SentenceEncoder, tiny_text_encoder
-    from genre_fastai.predict.bundle import load_bundle, predict_batch
+    from genre_fastai.predict.bundle import load_bundle
+    from genre_fastai.predict.modalities import predict_batch
     from genre_fastai.predict.classifier import GenreClassifier
     items = made_items(folder/'texts', 2000, images=False, synopsis_sentences=100, telling_sentences=10)
     encoder = SentenceEncoder(tiny_text_encoder(folder/'tiny', items.text[:200]), depths='upper')

@@ -6,13 +6,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.datasets import make_classification
+from sklearn.metrics import log_loss
 
 from genre_fastai.encoders.weights import WeightsError
 from genre_fastai.encoders.image import load_body
-from genre_fastai.predict.bundle import BundleError, load_bundle, predict_batch
+from genre_fastai.predict.bundle import BundleError, load_bundle
+from genre_fastai.predict.modalities import predict_batch
 from genre_fastai.items import ItemsError, genre_matrix
 from genre_fastai.encoders.image import BodyEncoder, make_encoder
-from genre_fastai.predict.classifier import PRESETS, GenreClassifier, preset_encoders
+from genre_fastai.predict.modalities import PRESETS, preset_encoders
+from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.classical.ridge import KernelRidgeClassifier
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import split_items
@@ -37,13 +40,13 @@ def test_a_column_that_never_varied_says_nothing(tmp_path):
     x, y = make_classification(80, 6, n_informative=4, random_state=0)
     still, moved = (np.column_stack([x, np.full(80, value)]).astype('float32') for value in (.3, .9))
     model = KernelRidgeClassifier().fit(still[:60], y[:60])
-    assert np.allclose(model.likeness(still[:60]).diagonal(), 1, atol=1e-3)
+    assert np.allclose(model.similarity(still[:60]).diagonal(), 1, atol=1e-3)
     assert np.allclose(model.predict_proba(moved[60:]), model.predict_proba(still[60:]))
 
 def test_pictures_that_differ_where_the_fitted_ones_did_not_are_still_like_some(single, tmp_path):
     few = single[single.split == 'train'][:30].assign(split=None)
     model, others = GenreClassifier(encoder='colours').fit(few), single[single.split == 'test']
-    assert np.isinf(model.parts_[0].model.std_).any() and (model.likeness(others, few).max(1) > .01).all()
+    assert np.isinf(model.modalities_[0].ridge_.std_).any() and (model.similarity(others, few).max(1) > .01).all()
     model.save(tmp_path/'few')
     again = GenreClassifier.load(tmp_path/'few')
     assert np.allclose(again.predict_proba(others), model.predict_proba(others), atol=1e-6)
@@ -63,19 +66,19 @@ def test_one_block_for_each_part():
     both = np.concatenate([x, noise], 1)
     def left_out(*views):
         m = KernelRidgeClassifier(views=views or None).fit(both, y)
-        return (m.predict_left_out().argmax(1) == y).mean()
+        return (m.oof_proba().argmax(1) == y).mean()
     assert left_out([(0, 8), (8, 308)]) > left_out(), 'a block of its own keeps few good columns from drowning'
     with pytest.raises(ValueError, match='columns 4 to 309 are not there'): left_out([(4, 309)])
 
 
-def test_form_is_chosen_by_left_out_rows_alone():
+def test_form_is_chosen_by_out_of_fold_log_loss_alone():
     x, y = make_classification(240, 8, n_informative=6, random_state=1)
     both = np.concatenate([x, np.random.default_rng(0).normal(size=(240, 300))], 1).astype('float32')
     views, one = [[(0, 8), (8, 308)], [(8, 308)], [(0, 8)]], dict(alphas=(.1, 1.), widths=(.1, .35, 1.))
     def error(*form):
         alpha, width, kernel, view = form
         m = KernelRidgeClassifier((alpha,), (width,), (kernel,), [view]).fit(both[:160], y[:160])
-        return ((m.left_out_ - (y[:160, None] == [0, 1]))**2).mean()
+        return log_loss(y[:160], m.oof_proba())
     for kernels in (('gaussian', 'exponential'), ('exponential', 'gaussian')):
         forms = list(itertools.product(one['alphas'], one['widths'], kernels))
         best = {i: min(forms, key=lambda form: error(*form, views[i])) for i in (0, 2)}
@@ -95,23 +98,23 @@ def test_columns_in_the_middle():
     assert apart.x_.shape == (150, 6) and apart.score(x[150:], y[150:]) > .7
     assert np.allclose(apart.predict_proba(x[150:]), beside.predict_proba(x[150:, [2, 3, 4, 6, 7, 8]]))
     with pytest.raises(ValueError, match='alpha -0.9 is too small'): KernelRidgeClassifier((-.9,)).fit(x, y)
-    assert np.allclose(apart.likeness(x[150:], x[:150]), apart.likeness(x[150:]))
-    assert np.allclose(np.diag(apart.likeness(x, x)), 1, atol=1e-5) and apart.likeness(x[:3], x[:7]).shape == (3, 7)
-    with pytest.raises(ValueError, match='x has 3 columns; this model was fitted on 12'): apart.likeness(x, x[:, :3])
+    assert np.allclose(apart.similarity(x[150:], x[:150]), apart.similarity(x[150:]))
+    assert np.allclose(np.diag(apart.similarity(x, x)), 1, atol=1e-5) and apart.similarity(x[:3], x[:7]).shape == (3, 7)
+    with pytest.raises(ValueError, match='x has 3 columns; this model was fitted on 12'): apart.similarity(x, x[:, :3])
 
 
 def test_the_last_layer_of_several_sizes_is_saved_and_read(single, tmp_path, monkeypatch):
     body = load_body('test_resnet', 'random')
     three = [BodyEncoder(body, 'all', size) for size in (32, 64, 96)]
-    monkeypatch.setattr('genre_fastai.predict.classifier.preset_encoders', lambda preset: three)
+    monkeypatch.setattr('genre_fastai.predict.modalities.preset_encoders', lambda preset: three)
     def two_sizes(preset, encoders, vectors, choose):
         d = vectors[0].shape[1]
         return KernelRidgeClassifier(views=[[(0, body.n_out), (d, d + body.n_out)]])
-    monkeypatch.setattr('genre_fastai.predict.classifier.picture_ridge', two_sizes)
+    monkeypatch.setattr('genre_fastai.predict.modalities.picture_ridge', two_sizes)
     clf, test = GenreClassifier('medium').fit(single), single[single.split == 'test']
     again = GenreClassifier.load(clf.save(tmp_path/'model'))
-    assert [e.size for e in again.parts_[0].encoders] == [32, 64] and again.choices() == clf.choices()
-    assert clf.choices()['pictures']['columns'] == again.parts_[0].model.x_.shape[1] == 2*body.n_out
+    assert [e.size for e in again.modalities_[0].encoders_] == [32, 64] and again.selected_params_ == clf.selected_params_
+    assert clf.selected_params_['pictures']['columns'] == again.modalities_[0].ridge_.x_.shape[1] == 2*body.n_out
     assert np.allclose(again.predict_proba(test), clf.predict_proba(test), atol=1e-6)
 
 
@@ -122,11 +125,11 @@ def test_a_preset_looks_only_at_the_sizes_that_it_chose(single, monkeypatch):
         def prepare(self, image): return np.random.default_rng(np.asarray(image).sum()).normal(size=40).astype('float32')
         def encode(self, batch): return batch
     encoders = [make_encoder('colours'), Sized('noise1'), Sized('noise2')]
-    monkeypatch.setattr('genre_fastai.predict.classifier.preset_encoders', lambda preset: encoders)
+    monkeypatch.setattr('genre_fastai.predict.modalities.preset_encoders', lambda preset: encoders)
     clf = GenreClassifier('medium').fit(single)
-    assert [e.name for e in clf.parts_[0].encoders] == ['colours1'] and clf.choices()['pictures']['encoders'] == 1
+    assert [e.name for e in clf.modalities_[0].encoders_] == ['colours1'] and clf.selected_params_['pictures']['encoders'] == 1
     asked = GenreClassifier('medium', encoder=encoders).fit(single)
-    assert len(asked.parts_[0].encoders) == 3, 'what was asked for is looked at'
+    assert len(asked.modalities_[0].encoders_) == 3, 'what was asked for is looked at'
     test = single[single.split == 'test']
     colours = GenreClassifier('medium', encoder='colours').fit(single)
     assert np.allclose(colours.predict_proba(test), clf.predict_proba(test))
@@ -136,7 +139,7 @@ def test_left_out_predictions_fall_to_chance_on_shuffled_labels():
     x, y = make_classification(300, 10, n_informative=6, random_state=2)
     shuffled = np.random.default_rng(0).permutation(y)
     m = KernelRidgeClassifier().fit(x, shuffled)
-    assert abs((m.predict_left_out().argmax(1) == shuffled).mean() - .5) < .1
+    assert abs((m.oof_proba().argmax(1) == shuffled).mean() - .5) < .1
 
 
 def test_test_labels_never_reach_the_model(several):
@@ -167,7 +170,7 @@ def test_save_load_in_a_process_without_fastai(single, fitted, tmp_path):
     for name, clf in (('colours', fitted), ('body', body)):
         folder = clf.save(tmp_path/name)
         test = single[single.split == 'test']
-        code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle, predict_batch;'
+        code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle; from genre_fastai.predict.modalities import predict_batch;'
                 'p = predict_batch(load_bundle(sys.argv[1]), json.loads(sys.argv[2])); assert "fastai.learner" not in sys.modules;'
                 'print(json.dumps(p.tolist()))')
         done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, json.dumps(list(test.image))], capture_output=True, text=True)

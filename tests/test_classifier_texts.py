@@ -3,7 +3,8 @@ import json, subprocess, sys
 
 import numpy as np, pandas as pd, pytest
 
-from genre_fastai.predict.bundle import BundleError, load_bundle, predict_batch
+from genre_fastai.predict.bundle import BundleError, load_bundle
+from genre_fastai.predict.modalities import predict_batch
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.encoders.text import SentenceEncoder
 from genre_fastai.predict.classifier import GenreClassifier
@@ -41,7 +42,7 @@ test_rows.__test__ = False
 def test_texts_alone_single_and_multi(texts, several):
     for items, floor in ((texts, .6), (several, .7)):
         clf = GenreClassifier(text_encoder='words').fit(items)
-        assert [part.reads for part in clf.parts_] == ['text']
+        assert [m.name for m in clf.modalities_] == ['text']
         assert clf.score(items) > floor
         board = clf.leaderboard(items)
         assert {'chance', 'majority', 'knn on words', 'logistic on both', 'this classifier'} == set(board.index)
@@ -62,18 +63,18 @@ def test_test_labels_never_reach_the_model(both, fitted):
     poisoned = both.copy()
     for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = list(fitted.classes_[:1])
     other = GenreClassifier(**WORDS).fit(poisoned)
-    assert np.array_equal(other.stack_.weights_, fitted.stack_.weights_) and np.array_equal(other.left_out_, fitted.left_out_)
+    assert np.array_equal(other.stack_.weights_, fitted.stack_.weights_) and other.oof_.equals(fitted.oof_)
     assert np.array_equal(other.predict_proba(test_rows(both)), fitted.predict_proba(test_rows(both)))
 
 
 def test_two_parts_are_better_than_either(both, fitted):
-    assert [part.reads for part in fitted.parts_] == ['image', 'text']
+    assert [m.name for m in fitted.modalities_] == ['image', 'text']
     assert (fitted.stack_.weights_[-1].mean(1) > 0).all()
     train = both[both.split == 'train']
     y = genre_matrix(train, list(fitted.classes_))
     loss = lambda p: -np.log(p[y > 0]).mean()
-    alone = [GenreClassifier(encoder='colours', reads='image').fit(both), GenreClassifier(text_encoder='words').fit(both.assign(image=None))]
-    assert loss(fitted.predict_left_out(train)) < min(loss(clf.predict_left_out(train)) for clf in alone) - .01
+    alone = [GenreClassifier(encoder='colours', modalities='image').fit(both), GenreClassifier(text_encoder='words').fit(both.assign(image=None))]
+    assert loss(fitted.oof_proba(train)) < min(loss(clf.oof_proba(train)) for clf in alone) - .01
     assert fitted.score(both) > max(clf.score(both) for clf in alone) - .06         # 70 rows: one standard error
     assert {'pictures alone', 'texts alone'} < set(fitted.leaderboard(both).index)
 
@@ -96,8 +97,8 @@ def test_rows_may_lack_either_in_fit(both):
     holes.loc[train[1::3], 'text'] = None
     clf = GenreClassifier(**WORDS).fit(holes)
     rows = holes[holes.split == 'train']
-    assert clf.predict_left_out(rows).shape == (len(rows), 3) and clf.score(holes) > .5
-    with pytest.warns(UserWarning, match='items have no picture'): clf.leaderboard(holes)
+    assert clf.oof_proba(rows).shape == (len(rows), 3) and clf.score(holes) > .5
+    assert 'knn on pixels' in clf.leaderboard(holes).index
     holes.loc[train[0], 'text'] = None
     with pytest.raises(ItemsError, match='1 of .* rows have neither picture nor text.*Drop them first'): GenreClassifier(**WORDS).fit(holes)
 
@@ -117,11 +118,12 @@ def test_columns_are_joined_and_shown_alone(texts):
 def test_save_load_in_a_process_without_fastai(both, fitted, tmp_path):
     tiny = SentenceEncoder(tiny_text_encoder(tmp_path/'tiny', both.text), 'upper', max_length=32, stride=8)
     sentences = GenreClassifier(encoder='colours', text_encoder=tiny).fit(both)
-    assert sentences.parts_[1].model.share_ > 0
+    assert sentences.modalities_[1].ridge_.share_ > 0
     rows = test_rows(both).head(8)
     for name, clf in (('words', fitted), ('sentences', sentences)):
         folder = clf.save(tmp_path/name)
-        code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle, predict_batch; images, texts = json.loads(sys.argv[2]);'
+        code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle;'
+                'from genre_fastai.predict.modalities import predict_batch; images, texts = json.loads(sys.argv[2]);'
                 'p = predict_batch(load_bundle(sys.argv[1]), images, texts); assert "fastai.learner" not in sys.modules;'
                 'print(json.dumps(p.tolist()))')
         given = json.dumps([list(rows.image), list(rows.text)])
@@ -150,14 +152,14 @@ def test_a_text_network_is_saved_and_read(texts, tmp_path):
 
 
 def test_wrong_input_is_named(texts, fitted, tmp_path):
-    with pytest.raises(ValueError, match="reads is 'poster'"): GenreClassifier(reads='poster').fit(texts)
-    with pytest.raises(ItemsError): GenreClassifier(reads='image').fit(texts)
+    with pytest.raises(ValueError, match="no 'poster'"): GenreClassifier(modalities='poster').fit(texts)
+    with pytest.raises(ItemsError): GenreClassifier(modalities='image').fit(texts)
     with pytest.raises(ValueError, match='image=..., text='): fitted.predict()
     bundle = load_bundle(GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m'))
-    with pytest.raises(ValueError, match='trained on texts alone. Pass texts='): predict_batch(bundle, images=['x.jpg'])
-    with pytest.raises(ValueError, match='trained on texts. Pass texts='): predict_batch(bundle)
+    with pytest.raises(ValueError, match="trained on texts alone, and reads no images. Pass 'text'"): predict_batch(bundle, images=['x.jpg'])
+    with pytest.raises(ValueError, match="trained on texts. Pass lists of 'text'"): predict_batch(bundle)
     both = load_bundle(fitted.save(tmp_path/'both'))
-    with pytest.raises(ValueError, match='2 pictures and 1 texts'): predict_batch(both, ['a', 'b'], ['c'])
+    with pytest.raises(ValueError, match='2 images and 1 texts'): predict_batch(both, ['a', 'b'], ['c'])
     assert predict_batch(bundle, texts=[]).shape == (0, 3)
 
 
@@ -169,18 +171,18 @@ def test_blank_texts_are_missing_texts_saved_or_not(both, fitted, tmp_path):
     assert np.allclose(fitted.predict_proba(rows), again.predict_proba(rows), atol=1e-6)
     assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), rows.image, rows.text), again.predict_proba(rows), atol=1e-6)
     with pytest.raises(ValueError, match='Pass a list'): predict_batch(load_bundle(tmp_path/'m'), texts='murder')
-    with pytest.raises(ValueError, match='Fit it anew'): again.predict_left_out(rows)
+    with pytest.raises(ValueError, match='Fit it anew'): again.oof_proba(rows)
 
 
 def test_an_encoder_by_its_folder(texts, tmp_path):
     tiny = tiny_text_encoder(tmp_path/'tiny', texts.text, longest=64)
     clf = GenreClassifier(text_encoder=str(tiny)).fit(texts)
-    assert clf.parts_[0].model.encoder.max_length == 64
+    assert clf.modalities_[0].ridge_.encoder.max_length == 64
     assert str(tmp_path) not in (clf.save(tmp_path/'m')/'config.json').read_text()
 
 
 def test_rows_are_known_by_picture_or_text(both):
-    clf = GenreClassifier(text_encoder='words', reads='text').fit(both)
+    clf = GenreClassifier(text_encoder='words', modalities='text').fit(both)
     for hidden in ({'image': None}, {'text': 'another text'}):
         with pytest.raises(ItemsError, match='were seen in fit'): clf.score(both.assign(split=None, **hidden))
 
@@ -204,17 +206,21 @@ def test_valid_rows_are_checked_first(several):
 def test_a_foreign_bundle_is_one_line(texts, tmp_path):
     folder = GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m')
     config = json.loads((folder/'config.json').read_text())
-    for change in ({'parts': [{}]}, {'sha256': {}}, {'parts': [config['parts'][0] | {'model': {'kind': 'oracle'}}]}):
+    model = config['model']
+    for change, said in (({'model': model | {'modalities': [{}]}}, 'Copy the bundle anew'), ({'sha256': {}}, 'Copy the bundle anew'),
+                         ({'model': {}}, 'Copy the bundle anew'),
+                         ({'model': model | {'modalities': [model['modalities'][0] | {'kind': 'text modelity'}]}},
+                          "knows the kind 'text modelity'. Did you mean 'text modality'")):
         (folder/'config.json').write_text(json.dumps(config | change))
         with pytest.raises(BundleError) as e: load_bundle(folder)
-        assert '\n' not in str(e.value) and 'Copy the bundle anew' in str(e.value)
+        assert '\n' not in str(e.value) and said in str(e.value)
 
 
 def test_settings_for_what_is_not_there(texts, both):
-    with pytest.raises(ItemsError, match='encoder= is for images'): GenreClassifier(encoder='colours').fit(texts)
-    with pytest.raises(ItemsError, match='text_encoder= is for texts'): GenreClassifier(**WORDS, reads='image').fit(both)
+    with pytest.raises(ItemsError, match='encoder= is for pictures'): GenreClassifier(encoder='colours').fit(texts)
+    with pytest.raises(ItemsError, match='text_encoder= is for texts'): GenreClassifier(**WORDS, modalities='image').fit(both)
     clf = GenreClassifier(text_encoder='words').fit(texts)
-    with pytest.raises(ValueError, match='not fitted on images. Leave image= away'): clf.predict(image='x.jpg')
+    with pytest.raises(ValueError, match="not fitted on 'image'. Leave image= away"): clf.predict(image='x.jpg')
     with pytest.raises(ValueError, match='text is empty'): clf.predict(text=' ')
     with pytest.raises(ValueError, match='Give one text; for several pass items'): clf.predict(text=['a', 'b'])
 
@@ -245,7 +251,7 @@ def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
         folders.append(clf.save(tmp_path/name))
     honest, other = (load_bundle(f) for f in folders)
     assert (folders[0]/'model.safetensors').read_bytes() == (folders[1]/'model.safetensors').read_bytes()
-    assert honest.thresholds == other.thresholds and honest.config['parts'] == other.config['parts']
+    assert honest.thresholds == other.thresholds and honest.config['model'] == other.config['model']
     moved = films.copy()
     for i in moved.index[moved.split == 'valid']: moved.at[i, 'genres'] = [genre_vocab(films)[0]]
     assert GenreClassifier(**WORDS, meta_cols=['director', 'runtime']).fit(moved).thresholds_.tolist() != honest.thresholds  # the test can fail
@@ -254,29 +260,29 @@ def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
 def test_metadata_is_read_saved_and_named(both, tmp_path):
     films = made_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols='all').fit(films)
-    assert [p.reads for p in clf.parts_] == ['image', 'text', 'meta'] and 'title' in clf.meta_ and 'true_genres' not in clf.meta_
+    assert [m.name for m in clf.modalities_] == ['image', 'text', 'meta'] and 'title' in clf.modalities_[-1].columns and 'true_genres' not in clf.modalities_[-1].columns
     rows = test_rows(films).head(9).copy()
     rows.loc[rows.index[:3], ['image', 'text']] = None
-    rows.loc[rows.index[3:6], clf.meta_] = None
+    rows.loc[rows.index[3:6], clf.modalities_[-1].columns] = None
     again = GenreClassifier.load(clf.save(tmp_path/'m'))
     assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
     assert again.contributions(films).equals(clf.contributions(films)) and set(again.leaderboard(films).index) == set(clf.leaderboard(films).index)
     assert clf.predict(meta={'director': 'Ada Abel'}, top=3) == again.predict(meta={'director': 'Ada Abel'}, top=3)
     with pytest.raises(ValueError, match="no column 'directer'. Did you mean 'director'"): clf.predict(meta={'directer': 'Ada Abel'})
     with pytest.raises(ItemsError, match="no column 'yaer'"): GenreClassifier(**WORDS, meta_cols=['yaer']).fit(films)
-    with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(reads='meta').fit(films)
-    with pytest.raises(ItemsError, match='rows have no metadata: .* Drop them first'): GenreClassifier(reads='meta', meta_cols=['director']).fit(films)
+    with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(modalities='meta').fit(films)
+    with pytest.raises(ItemsError, match='rows have no metadata: .* Drop them first'): GenreClassifier(modalities='meta', meta_cols=['director']).fit(films)
     known = films[films.director.notna()].reset_index(drop=True)
-    alone = GenreClassifier(reads='meta', meta_cols=['director', 'cast']).fit(known)
+    alone = GenreClassifier(modalities='meta', meta_cols=['director', 'cast']).fit(known)
     assert alone.score(known) > .4
     with pytest.warns(UserWarning, match="column 'shelf' alone says"):
-        GenreClassifier(reads='meta', meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
+        GenreClassifier(modalities='meta', meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
     with pytest.raises(ValueError, match='hold nothing that this model reads'): alone.predict_proba(rows[3:6])
     with pytest.warns(UserWarning, match="1 of 2 columns of metadata are not in the table, and are not read: 'director'. Did you mean 'Director'"):
         alone.predict_proba(known.head(3).rename(columns={'director': 'Director'}))
     with pytest.raises(ItemsError, match="no row has split 'test'"): alone.score(known[known.split == 'train'])
     frame = rows.assign(image=None, text=None)
-    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.meta_][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
+    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.modalities_[-1].columns][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
 
 
 def test_what_is_taken_away_at_prediction(both):
@@ -287,10 +293,10 @@ def test_what_is_taken_away_at_prediction(both):
     taken = clf.ablate(rows)
     assert list(taken) == ['everything', 'without pictures', 'without texts', 'without metadata', 'pictures alone', 'texts alone', 'metadata alone']
     assert np.allclose(taken['without pictures'], clf.predict_proba(rows.assign(image=None)), atol=1e-6)
-    never = GenreClassifier(text_encoder='words', reads=['text', 'meta'], meta_cols=['director', 'cast']).fit(films)
+    never = GenreClassifier(text_encoder='words', modalities=['text', 'meta'], meta_cols=['director', 'cast']).fit(films)
     assert abs(never.score(films) - (taken['without pictures'].argmax(1) == genre_matrix(rows, list(clf.classes_)).argmax(1)).mean()) <= .02
     silent = clf.ablate(rows.head(2).assign(director=None, cast=None))
-    assert np.allclose(silent['metadata alone'], clf.prior_)
+    assert np.allclose(silent['metadata alone'], clf.class_prior_)
 
 
 def test_copies_do_not_flatter(several):
@@ -303,7 +309,7 @@ def test_copies_do_not_flatter(several):
     test = test_rows(several)
     y = genre_matrix(test, list(once.classes_))
     loss = lambda clf: genre_scores(y, clf.predict_proba(test), True)['log_loss']
-    left_out = lambda clf, rows: genre_scores(genre_matrix(rows, list(once.classes_)), clf.predict_left_out(rows), True)['map']
+    left_out = lambda clf, rows: genre_scores(genre_matrix(rows, list(once.classes_)), clf.oof_proba(rows), True)['map']
     assert abs(left_out(honest, train) - left_out(once, train)) < .05 < left_out(blind, train) - left_out(once, train)
     assert loss(honest) < loss(once) + .05
 
@@ -329,12 +335,12 @@ def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp
     from genre_fastai.datasets.synthetic import made_metadata
     films = made_metadata(both).assign(url=[f'page {k}' for k in range(len(both))])
     with pytest.warns(UserWarning, match="metadata left aside: 'url': "): clf = GenreClassifier(**WORDS, meta_cols=['director', 'url']).fit(films)
-    assert clf.meta_ == ['director']
+    assert clf.modalities_[-1].columns == ['director']
     rows = test_rows(films).assign(director=None)
     again = GenreClassifier.load(clf.save(tmp_path/'m'))
     assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
     useless = films[['url']].assign(**{c: films[c] for c in both})
-    assert [p.reads for p in GenreClassifier(**WORDS, meta_cols='all').fit(useless.drop(columns='title')).parts_] == ['image', 'text']
+    assert [m.name for m in GenreClassifier(**WORDS, meta_cols='all').fit(useless.drop(columns='title')).modalities_] == ['image', 'text']
     for column in ('genres', 'split'):
         with pytest.raises(ItemsError, match='is no metadata'): GenreClassifier(**WORDS, meta_cols=[column]).fit(films)
     with pytest.raises(ValueError, match="Did you mean 'director'"): predict_batch(load_bundle(tmp_path/'m'), texts=['a film'], meta=[{'directer': 'Ada Abel'}])
@@ -343,8 +349,8 @@ def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp
 def test_left_out_predictions_go_by_id(both, fitted):
     train = both[both.split == 'train']
     order = np.random.default_rng(0).permutation(len(train))
-    assert np.array_equal(fitted.predict_left_out(train.iloc[order]), fitted.predict_left_out(train)[order])
-    with pytest.raises(ValueError, match='rows were not fitted'): fitted.predict_left_out(test_rows(both))
+    assert np.array_equal(fitted.oof_proba(train.iloc[order]), fitted.oof_proba(train)[order])
+    with pytest.raises(ValueError, match='rows were not fitted'): fitted.oof_proba(test_rows(both))
     with pytest.raises(ValueError, match='top is 0'): fitted.predict(train.head(2), top=0)
     with pytest.raises(ValueError, match='top is 1.5'): fitted.predict(train.head(2), top=1.5)
     with pytest.raises(ValueError, match='meta'): fitted.predict(text='a film', meta='x')
@@ -381,8 +387,8 @@ def test_rows_without_a_group_stand_alone_and_the_others_keep_theirs(tmp_path):
     items, _ = clean_items(made_items(tmp_path/'w', n=120, n_genres=3, multilabel=True, seed=5), needs='text')
     twice = pd.concat([items.assign(group=items.item_id), items.assign(item_id=items.item_id + ' again', group=items.item_id)], ignore_index=True)
     def left_out(rows):
-        clf = GenreClassifier(reads='text', text_encoder='words').fit(rows)
-        return genre_scores(genre_matrix(rows), clf.predict_left_out(rows), True)['map']
+        clf = GenreClassifier(modalities='text', text_encoder='words').fit(rows)
+        return genre_scores(genre_matrix(rows), clf.oof_proba(rows), True)['map']
     honest, nearly = left_out(twice), left_out(twice.assign(group=twice.group.where(twice.index > 0, None)))
     alone = left_out(twice.assign(group=twice.item_id))
     assert abs(nearly - honest) < .03 and alone > honest + .1
@@ -393,9 +399,9 @@ def test_the_limit_is_of_rows_to_fit(tmp_path, monkeypatch):
     items = split_items(items, valid=.5, test=.2, seed=0)
     n = int(items.split.eq('train').sum())
     monkeypatch.setattr('genre_fastai.predict.classifier.MAX_FIT_ROWS', n)
-    assert n < items.split.eq('valid').sum() and GenreClassifier(reads='text', text_encoder='words').fit(items)
+    assert n < items.split.eq('valid').sum() and GenreClassifier(modalities='text', text_encoder='words').fit(items)
     monkeypatch.setattr('genre_fastai.predict.classifier.MAX_FIT_ROWS', n - 1)
-    with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'): GenreClassifier(reads='text', text_encoder='words').fit(items)
+    with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'): GenreClassifier(modalities='text', text_encoder='words').fit(items)
 
 
 def test_metadata_that_cannot_be_read_is_named(both, tmp_path):
@@ -403,11 +409,11 @@ def test_metadata_that_cannot_be_read_is_named(both, tmp_path):
     clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'director']).fit(films)
     with pytest.warns(UserWarning, match="'runtime' holds numbers .* none of the 1 filled .*'long'"), pytest.raises(ValueError, match='nothing that this model reads was given'):
         clf.predict(meta={'runtime': 'long'})
-    with pytest.raises(ValueError, match='meta has no columns; this bundle reads'): clf.predict(meta={})
+    with pytest.raises(ValueError, match='meta has no columns; this model reads'): clf.predict(meta={})
     with pytest.raises(ValueError, match='nothing that this model reads was given'): clf.predict(meta={'director': None})
     with pytest.raises(ImageError, match='of type int; give a path'): clf.predict(image=5)
     with pytest.warns(UserWarning, match="metadata left aside: 'item_no': every value is its own"):
         every = GenreClassifier(**WORDS, meta_cols='all').fit(films.assign(item_no=[f'no {i}' for i in range(len(films))]))
-    assert 'item_no' not in every.meta_
+    assert 'item_no' not in every.modalities_[-1].columns
     folder = clf.save(tmp_path/'m')
     assert len({(folder/name).stat().st_mode for name in ('README.md', 'config.json', 'model.safetensors')}) == 1

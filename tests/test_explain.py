@@ -360,20 +360,20 @@ def test_a_classifier_names_its_neighbours_by_picture_and_text(items, test, tmp_
     clf = GenreClassifier(encoder='colours', text_encoder='words').fit(items)
     train = items[items.split == 'train'].reset_index(drop=True)
     found = nearest_items(clf, test[:1], train)
-    alike = clf.likeness(test[:2], train)
-    by_part = [part.model.likeness(*(clf._vectors(part, rows) if part.reads == 'image' else rows.text.to_numpy() for rows in (test[:2], train)))
+    alike = clf.similarity(test[:2], train)
+    by_part = [m.similarity(test[:2], train) for m in clf.modalities_]
                for part in clf.parts_]
     assert np.allclose(alike, np.mean(by_part, 0)) and found.item_id.iloc[0] == train.item_id[alike[0].argmax()]
     bare = train.assign(image=None)
-    assert np.allclose(clf.likeness(test[:2], bare), by_part[[p.reads for p in clf.parts_].index('text')])
-    assert np.isnan(clf.likeness(test[:1].assign(text=None), bare)).all()
+    assert np.allclose(clf.similarity(test[:2], bare), by_part[[m.name for m in clf.modalities_].index('text')])
+    assert np.isnan(clf.similarity(test[:1].assign(text=None), bare)).all()
     clf.save(tmp_path/'m')
-    assert np.allclose(GenreClassifier.load(tmp_path/'m').likeness(test[:2], train), alike, atol=1e-5)
+    assert np.allclose(GenreClassifier.load(tmp_path/'m').similarity(test[:2], train), alike, atol=1e-5)
     copy = train[:1].assign(item_id='copy')
     assert nearest_items(clf, copy, train).item_id.iloc[0] == train.item_id[0]
 
 def test_a_classifier_says_which_sentences_count(items, test):
-    clf = GenreClassifier(reads='text', text_encoder='words').fit(items)
+    clf = GenreClassifier(modalities='text', text_encoder='words').fit(items)
     found = text_weights(clf, test[:1])
     p = clf.predict_proba(test[:1])[0]
     assert found.attrs['genre'] == clf.classes_[p.argmax()] and np.isclose(found.attrs['log_odds'], np.log(p.max()/(1 - p.max())))

@@ -2,7 +2,7 @@
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
-from genre_fastai.predict.bundle import agreeing
+from genre_fastai.predict.modalities import agreeing
 from genre_fastai.items import ItemsError, check_items, genre_matrix, genre_vocab, make_items
 from genre_fastai.data.genres import add_parents, consistent_probabilities, genre_tree
 from genre_fastai.data.genres import roll_up_genres

@@ -55,8 +55,8 @@ def test_left_out_predictions_are_those_of_a_ridge_without_the_row():
     ridge = MetadataRidge(alphas=(.3,)).fit(frame, y)
     x = ridge.table_.transform(frame).toarray()
     rest = np.arange(60) != 7
-    coef = np.linalg.solve(x[rest] @ x[rest].T + .3*np.eye(59), (y - ridge.prior_)[rest])
-    assert np.allclose(ridge.left_out_[7], ridge.prior_ + x[7] @ x[rest].T @ coef, atol=1e-4)
+    coef = np.linalg.solve(x[rest] @ x[rest].T + .3*np.eye(59), (y - ridge.class_prior_)[rest])
+    assert np.allclose(ridge.oof_scores_[7], ridge.class_prior_ + x[7] @ x[rest].T @ coef, atol=1e-4)
 
 
 def test_shuffled_genres_fall_to_chance():
@@ -213,7 +213,7 @@ def test_any_cells_are_read_or_refused_in_one_line(cells, new):
     table = MetadataTable().fit(column_of(cells*2).assign(sure=[0] + [1]*(2*len(cells) - 1)))
     x = table.transform(column_of(new).assign(sure=[1]*len(new)))
     assert x.shape[0] == len(new) == len(table.readable(column_of(new))) and np.isfinite(x.data).all()
-    assert 'c' in table.columns_ or '\n' not in table.left_out_['c']
+    assert 'c' in table.columns_ or '\n' not in table.oof_scores_['c']
 
 
 def test_readable_sees_used_columns_only_also_after_the_bundle():

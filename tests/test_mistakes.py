@@ -157,7 +157,7 @@ def noisy(request, tmp_path_factory):
                        images=False, telling_sentences=5, seed=1)
     genres = genre_vocab(items)
     model = TextRidge().fit(text_array(items), genre_targets(items, genres, request.param))
-    return items, model.predict_left_out(), genres, (items.genres != items.true_genres)
+    return items, model.oof_proba(), genres, (items.genres != items.true_genres)
 
 
 def test_suspects_are_wrong_more_often_than_chance(noisy):

@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from genre_fastai.learn.blocks import poster_block
 from genre_fastai.encoders.image import load_body
-from genre_fastai.predict.bundle import load_bundle, predict_batch
+from genre_fastai.predict.bundle import load_bundle
+from genre_fastai.predict.modalities import predict_batch
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, is_multilabel, make_items
 from benchmarks.poster_study import EXPERIMENTS, experiment_items, run_experiment
 from genre_fastai.train.stages import OPTIMISERS, Stage, nadam, plan_stages

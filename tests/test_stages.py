@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 import jobs
 from genre_fastai.learn.blocks import cover_block
-from genre_fastai.predict.bundle import load_bundle, predict_batch
+from genre_fastai.predict.bundle import load_bundle
+from genre_fastai.predict.modalities import predict_batch
 from genre_fastai.encoders.image import load_body
 from genre_fastai.runs import RunError, locked
 from genre_fastai.train.checkpoints import RunRecord, load_checkpoint

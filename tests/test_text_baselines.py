@@ -146,10 +146,10 @@ def test_ridge_predicts_left_out_texts_as_if_fitted_without_them(multilabel, sha
     kernel = (1 - share)*(counts @ counts.T).toarray()/2
     if share: kernel += share*whole._likeness(whole.x_, 1.)
     targets, rest = y if multilabel else (y[:, None] == whole.classes_), np.arange(40) != 7
-    coef = np.linalg.solve(kernel[rest][:, rest] + .3*np.eye(39), (targets - whole.prior_)[rest])
-    assert np.allclose(whole.left_out_[7], whole.prior_ + kernel[7, rest] @ coef, atol=1e-4)
-    assert np.allclose(whole.decision_function(texts), whole.prior_ + kernel @ whole.coef_, atol=1e-4)     # weights of words
-    assert whole.predict_left_out().shape == (40, 3)
+    coef = np.linalg.solve(kernel[rest][:, rest] + .3*np.eye(39), (targets - whole.class_prior_)[rest])
+    assert np.allclose(whole.oof_scores_[7], whole.class_prior_ + kernel[7, rest] @ coef, atol=1e-4)
+    assert np.allclose(whole.decision_function(texts), whole.class_prior_ + kernel @ whole.coef_, atol=1e-4)     # weights of words
+    assert whole.oof_proba().shape == (40, 3)
 
 
 def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
@@ -159,7 +159,7 @@ def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
     for share in (.2, .6):
         for alpha in (.01, .1, 1., 10.):
             fitted = TextRidge(Letters(), cache, (share,), (alpha,)).fit(texts, y)
-            p = fitted.predict_left_out()
+            p = fitted.oof_proba()
             losses[share, alpha] = -np.log(p[y[:, None] == fitted.classes_]).mean()
     fitted = TextRidge(Letters(), cache, (.2, .6), (10., .01, 1., .1)).fit(texts, y)
     assert (fitted.share_, fitted.alpha_) == min(losses, key=losses.get)
@@ -169,9 +169,9 @@ def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
 def test_likeness_is_what_predictions_are_made_of(share, tmp_path):
     texts, y = some_texts(24)
     ridge = TextRidge(Letters() if share else None, DiskCache(tmp_path/'v.sqlite'), shares=(share,)).fit(texts, y)
-    again = ridge.prior_ + ridge.likeness(texts[:5], texts) @ ridge.coef_
+    again = ridge.class_prior_ + ridge.similarity(texts[:5], texts) @ ridge.coef_
     assert np.allclose(again, ridge.decision_function(texts[:5]), atol=1e-4)
-    assert np.allclose(np.diag(ridge.likeness(texts, texts)), 1, atol=1e-5)
+    assert np.allclose(np.diag(ridge.similarity(texts, texts)), 1, atol=1e-5)
 
 def test_ridge_reads_many_texts_part_by_part(tmp_path):
     texts, y = some_texts(30)

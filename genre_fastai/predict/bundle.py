@@ -6,7 +6,7 @@
 __all__ = ['MADE_DATA', 'FORMAT', 'model_card', 'BundleError', 'save_bundle', 'Bundle', 'load_bundle']
 
 # %% ../../nbs/48_predict.bundle.ipynb #49bd9862
-import hashlib, json, os, shutil, threading
+import json, os, shutil, threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .. import __version__
-from ..runs import environment
+from ..runs import environment, file_digest
 from ..items import nearest
 from ..state import StateError, from_state, nest, nested, state_of
 
@@ -41,9 +41,6 @@ _FILES = ['config.json', 'model.safetensors', 'README.md']
 class BundleError(ValueError):
     "A bundle that is damaged, foreign or too new: says which file, and what to do"
 
-def _digest(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
 def save_bundle(
     folder, # Where the bundle goes
     model, # Of a class that is registered with `stateful`, e.g. a `Predictor`
@@ -62,7 +59,7 @@ def save_bundle(
     try:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside/'model.safetensors')
         config = {'format': FORMAT, 'genre_fastai': __version__, 'model': state, 'trained_on': facts or {},
-                  'environment': environment(), 'sha256': {'model.safetensors': _digest(beside/'model.safetensors')}}
+                  'environment': environment(), 'sha256': {'model.safetensors': file_digest(beside/'model.safetensors')}}
         (beside/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding='utf-8')
         (beside/'README.md').write_text(card, encoding='utf-8')
         shutil.copymode(beside/'README.md', beside/'model.safetensors') # which safetensors lets only its owner read
@@ -126,7 +123,7 @@ def _from_5(config, arrays):
 
 _UPGRADES = {5: _from_5} # Format -> function of config and arrays that gives those of the next format
 
-# %% ../../nbs/48_predict.bundle.ipynb #4c9d5406
+# %% ../../nbs/48_predict.bundle.ipynb #9ee84795
 class Bundle:
     "A model that was read from its folder: `model`, `config`, and one lock for all threads that predict with it"
     def __init__(self,
@@ -167,7 +164,7 @@ def _read_config(folder):
     try: config = json.loads((folder/'config.json').read_text(encoding='utf-8'))
     except ValueError as e:
         raise BundleError(f'{str(folder/"config.json")!r} is damaged ({e}). Copy the bundle anew.') from e
-    if not isinstance(config, dict) or not isinstance(config.get('format'), int) or not {'model', 'parts'} & set(config):
+    if not isinstance(config, dict) or not isinstance(config.get('format'), int):
         raise BundleError(f'{str(folder/"config.json")!r} is not the config of a genre_fastai bundle. '
                           'Name another folder.')
     wrote = f'{str(folder)!r} has bundle format {config["format"]}, of genre_fastai {config.get("genre_fastai")}'
@@ -180,7 +177,7 @@ def _read_config(folder):
 def _read_arrays(folder, config):
     path = folder/'model.safetensors'
     if not path.is_file(): raise BundleError(f'{str(path)!r} is missing. Copy the bundle anew.')
-    if _digest(path) != config.get('sha256', {}).get('model.safetensors'):
+    if file_digest(path) != config.get('sha256', {}).get('model.safetensors'):
         raise BundleError(f'{str(path)!r} is not the file that was saved: its SHA-256 differs. Copy the bundle anew.')
     try: return load_file(path)
     except SafetensorError as e: raise BundleError(f'{str(path)!r} cannot be read ({e}). Copy the bundle anew.') from e

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..items import (ItemsError, check_count, check_items, genre_matrix, genre_vocab, is_multilabel,
-                                item_groups, nearest, some)
+                                is_synthetic, item_groups, nearest, some)
 from ..former import FORMER_MEMBERS, Former, warn_former
 from ..evaluate.metrics import (bootstrap_interval, format_scores, genre_report, genre_scores,
                                            tune_thresholds)
@@ -92,7 +92,7 @@ class GenreClassifier(Former, ClassifierMixin, BaseEstimator):
     @thresholds_.setter
     def thresholds_(self, values): self.predictor_.thresholds = values
 
-# %% ../../nbs/72_predict.classifier.ipynb #c465f7e7
+# %% ../../nbs/72_predict.classifier.ipynb #9206dfd0
 @patch
 def _asked(self:GenreClassifier):
     "Unfitted modalities that were asked for by name or made, and whether they were"
@@ -117,6 +117,10 @@ def _with_something_to_read(self:GenreClassifier, items, rows):
         if m.present(rows).any(): found.append(m)
         elif not every: m.check(rows)   # raises, and says what is missing
     if not found: asked[0].check(rows)
+    for cls in MODALITIES.values():
+        given = [name for name in getattr(cls, 'settings', ()) if getattr(self, name) is not None]
+        if given and not any(isinstance(m, cls) for m in found):
+            raise ItemsError(f'{given[0]}= is for {cls.what}, and no {cls.what} are to be read here. Leave it away.')
     return found
 
 def _check_rows(rows, modalities):
@@ -170,7 +174,7 @@ def fit(self:GenreClassifier,
     self._join(rows, valid)
     marks = row_fingerprints(items)
     self.seen_ = set().union(*(of_row for of_row, fitted in zip(marks, in_fit) if fitted))
-    self.n_fit_, self.scores_, self.data_ = len(rows), {}, MADE_DATA if 'p_genres' in items else ''
+    self.n_fit_, self.scores_, self.data_ = len(rows), {}, MADE_DATA if is_synthetic(items) else ''
     return self
 
 @patch

@@ -34,7 +34,7 @@ from ..classical.metadata import MetadataRidge, MetadataTable, metadata_columns,
 from ..classical.stack import ProbabilityStack, check_readable_rows
 from ..learn.models import GenreModel
 
-# %% ../../nbs/48b_predict.modalities.ipynb #04bbf584
+# %% ../../nbs/48b_predict.modalities.ipynb #bc7ac3cb
 MODALITIES = {} # Name -> class, in the order in which a classifier tries them
 _CONTRACT = ['name', 'columns', 'present', 'fit', 'predict_proba', 'oof_proba', 'similarity', 'baselines', 'to_state',
              'from_state']
@@ -56,6 +56,7 @@ class Modality:
     `from_state`. Labels come as scikit-learn has them: names, or a 0/1 matrix for several genres an item. `classes_`, where it
     is set, says which genres the columns of its probabilities are; without it they are all, in order."""
     what = '' # What is read, in the plural, for tables and messages; by default the name
+    settings = () # Parameters of a classifier that are meant for this modality alone
     columns = () # Of the items table
 
     @classmethod
@@ -160,7 +161,7 @@ def picture_ridge(
     views = [form[:k] for k in range(len(encoders), 0, -1) for form in forms]
     return KernelRidgeClassifier(**PRESETS[preset]['image'], views=views)
 
-# %% ../../nbs/48b_predict.modalities.ipynb #a3ca2d51
+# %% ../../nbs/48b_predict.modalities.ipynb #fe1e4641
 def _picture_vectors(encoder, sources, remember):
     "(n, d) float32 of paths, bytes or PIL pictures"
     if remember: return embed_items(make_items(image=sources), encoder)
@@ -171,7 +172,7 @@ def _picture_vectors(encoder, sources, remember):
 @modality
 class ImageModality(Modality):
     "Covers and posters, by kernel ridge on the vectors of frozen bodies"
-    name, what, columns = 'image', 'pictures', ['image']
+    name, what, columns, settings = 'image', 'pictures', ['image'], ['encoder']
     def __init__(self,
         encoder=None, # 'colours', a timm name, a `Body`, an encoder, or a list of these; None: those of the preset
         preset:str='fast', # A key of `PRESETS`
@@ -180,11 +181,6 @@ class ImageModality(Modality):
 
     @classmethod
     def of(cls, settings): return cls(settings.encoder, settings.preset)
-
-    def look(self, items, rows):
-        if self.encoder is not None and not self.present(rows).any():
-            raise ItemsError("encoder= is for images, and nothing is to be read from the column 'image'. "
-                             'Leave it away; for what there is, see text_encoder=.')
 
     def check(self, items): check_items(items, needs='image')
 
@@ -218,12 +214,11 @@ class ImageModality(Modality):
 
     def baselines(self):
         named, encoder = baseline_models(self.ridge_.multilabel_), self.encoders_[0]
-        label = self.encoder if isinstance(self.encoder, str) else encoder.name
         def on(vectors_of, model):
             def read(items): return _picture_vectors(vectors_of, list(items.image), self.remember)
             return make_pipeline(FunctionTransformer(read), model)
         return {'knn on pixels': on(make_encoder('pixels'), named['knn on pixels'])} | {
-            f'{name} on {label}': on(encoder, named[name]) for name in ('knn', 'logistic')}
+            f'{name} on {encoder.name}': on(encoder, named[name]) for name in ('knn', 'logistic')}
 
     def selected_params(self):
         ridge = self.ridge_
@@ -252,7 +247,7 @@ class ImageModality(Modality):
         self.encoder, self.classes_ = self.encoders_, self.ridge_.classes_
         return self
 
-# %% ../../nbs/48b_predict.modalities.ipynb #9f8f5d5d
+# %% ../../nbs/48b_predict.modalities.ipynb #23d6bf8a
 def is_blank(
     text, # A text, or what stands where one should be
 )->bool:
@@ -262,7 +257,7 @@ def is_blank(
 @modality
 class TextModality(Modality):
     "Synopses, titles and other texts, by ridge on words, letters and sentence vectors"
-    name, what = 'text', 'texts'
+    name, what, settings = 'text', 'texts', ['text_encoder']
     def __init__(self,
         columns=None, # One or several; None: 'text'
         encoder=None, # 'words' (none), a folder, a hub name, or a `SentenceEncoder`; None: the packaged one
@@ -281,9 +276,6 @@ class TextModality(Modality):
             odd = [type(v).__name__ for v in items[column] if not isinstance(v, str) and not (np.ndim(v) == 0 and pd.isna(v))]
             if odd: raise ItemsError(f'column {column!r} holds {odd[0]} values and no texts. Leave it out of text_cols, '
                                      'or turn it into texts: items[column].astype(str).')
-        if self.encoder is not None and not self.present(rows).any():
-            raise ItemsError("text_encoder= is for texts, and nothing is to be read from the column 'text'. "
-                             'Leave it away; for what there is, see encoder=.')
 
     def check(self, items): check_items(items.assign(text=self.texts(items)), needs='text')
 
