@@ -543,3 +543,8 @@ def test_a_table_that_went_through_a_file_comes_back_the_same(tmp_path, ending):
     again = read_table(tmp_path/f'items.{ending}')
     assert again[list(items)].fillna('').to_dict('list') == items.fillna('').to_dict('list')
     assert is_synthetic(again) == (ending == 'parquet') and is_synthetic(read_table(items))
+
+
+def test_columns_of_a_frame_that_share_a_name_are_numbered():
+    items = read_table(pd.DataFrame([['a', 'War', 1, 2], ['b', 'Pop', 3, 4]], columns=['text', 'genres', 'x', 'x']))
+    assert [items[c].tolist() for c in items if c.startswith('x')] == [[1, 3], [2, 4]]

@@ -218,7 +218,8 @@ def _join_texts(frame, columns, notes):
 
 def _given_frame(frame):
     "A table that is there already, and no notes on its rows"
-    frame = restore_lists(frame.reset_index(drop=True).rename(columns=str))
+    names = number_repeats([str(c) for c in frame.columns])[0]
+    frame = restore_lists(frame.reset_index(drop=True).set_axis(names, axis=1))
     return frame.astype(object).where(frame.notna(), None), [[] for _ in range(len(frame))]
 
 def _read_images(frame, path, image_dir, image_col, id_col, notes):

@@ -31,6 +31,7 @@ def short_name(
 def _wrapped(text, width, n_lines):
     return plain_text('\n'.join(textwrap.wrap(text, width, max_lines=n_lines, placeholder=' …', break_on_hyphens=False)))
 
+# %% ../../nbs/09_data.show.ipynb #2896b6dd
 def draw_item(
     ax, # Matplotlib axes
     image, # Path, or NA
