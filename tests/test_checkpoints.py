@@ -53,7 +53,7 @@ def test_a_disk_that_refuses_leaves_the_old_file(tmp_path):
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
-    code = ('import os, signal, sys; from genre_fastai.train.checkpoints import locked\n'
+    code = ('import os, signal, sys; from genre_fastai.runs import locked\n'
             'with locked(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)')
     assert subprocess.run([sys.executable, '-c', code, tmp_path/'run']).returncode == -9
     with locked(tmp_path/'run'): pass
