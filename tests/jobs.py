@@ -20,7 +20,9 @@ def small_learner(items, arch='test_resnet', seed=1, size=64, **kwargs):
 
 
 def train_in_stages(items_path, folder, full_after=None):
-    "Head, top, all, with every switch that has a state; with `full_after`, the disk takes no file of 100 kB after that many epochs"
+    """Head, top, all, with every switch that has a state
+
+    With `full_after`, the disk takes no file of 100 kB after that many epochs."""
     import resource  # not on Windows
     from fastai.callback.core import Callback
 

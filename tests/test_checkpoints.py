@@ -60,10 +60,12 @@ def test_a_killed_run_leaves_no_lock(tmp_path):
 
 
 @pytest.mark.parametrize('monitor, scores, kept', [('accuracy', [.5, .7, .6], 1), ('valid_loss', [.5, .7, .6], 0),
-                                                   ('accuracy', [float('nan'), .2, float('nan')], 1), ('error_rate', [.5, .7, .1], 2)])
+                                                   ('accuracy', [float('nan'), .2, float('nan')], 1),
+                                                   ('error_rate', [.5, .7, .1], 2)])
 def test_the_best_epoch_is_kept(tmp_path, monitor, scores, kept):
     record = RunRecord(tmp_path, monitor, patience=5)
-    for epoch, score in enumerate(scores, 1): record.enter({'stage': 'all', 'epoch': epoch, monitor: score}, 0, {'w': torch.tensor(epoch)})
+    for epoch, score in enumerate(scores, 1):
+        record.enter({'stage': 'all', 'epoch': epoch, monitor: score}, 0, {'w': torch.tensor(epoch)})
     assert record.state['kept'] == kept and record.best_weights()['w'] == kept + 1
     assert record.curves.kept.tolist() == [i == kept for i in range(len(scores))]
 

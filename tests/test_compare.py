@@ -16,7 +16,8 @@ import jobs
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.runs import RunError, locked
 from genre_fastai.train.checkpoints import load_checkpoint, save_checkpoint
-from genre_fastai.predict.compare import (BaselineModel, LearnerModel, _fingerprint, compare, count_parameters, format_comparison,
+from genre_fastai.predict.compare import (BaselineModel, LearnerModel, _fingerprint, compare, count_parameters,
+                                          format_comparison,
                                   measure_model, peak_memory, plot_compare)
 from genre_fastai.runs import cache_folder, start_run
 from genre_fastai.items import ItemsError, genre_vocab, make_items, save_items
@@ -42,7 +43,8 @@ def unmeasured(table): return table.drop(columns=[*MEASURED, 'gpu_mb'])
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=90, n_genres=3, images=False, seed=2), valid=.2, test=.3)
+    made = made_items(tmp_path_factory.mktemp('w')/'w', n=90, n_genres=3, images=False, seed=2)
+    return split_items(made, valid=.2, test=.3)
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
@@ -71,15 +73,17 @@ def notes(place):
 
 @pytest.fixture(scope='module')
 def killed(items, tmp_path_factory):
-    "A comparison of two models that was killed while the second was fitted, and what it left; then the call that ends it"
+    "A comparison of two models, killed while the second was fitted, and what it left; then the call that ends it"
     place = tmp_path_factory.mktemp('killed')
     save_items(items, place/'items.parquet')
-    job = multiprocessing.get_context('spawn').Process(target=jobs.compare_guesses, args=(place/'items.parquet', place, CANDIDATES))
+    job = multiprocessing.get_context('spawn').Process(target=jobs.compare_guesses,
+                                                       args=(place/'items.parquet', place, CANDIDATES))
     job.start()
     while job.is_alive() and len(notes(place)) < 2: time.sleep(.02)
     os.kill(job.pid, signal.SIGKILL)
     job.join()
-    left = SimpleNamespace(place=place, model_ended=ends_soon(int(notes(place)[1][2])), files=sorted(p.name for p in (place/'killed').iterdir()))
+    left = SimpleNamespace(place=place, model_ended=ends_soon(int(notes(place)[1][2])),
+                           files=sorted(p.name for p in (place/'killed').iterdir()))
     (place/'go').touch()
     ballast = np.ones(75_000_000)
     left.table = compare(items, jobs.guesses(place), seeds=[3], folder=place/'killed')
@@ -125,22 +129,27 @@ def test_memory_is_that_of_one_model_alone(killed):
 def test_a_model_that_fails_is_a_row(items, killed):
     folder, done = killed.place/'killed', len(notes(killed.place))
     models = jobs.guesses(killed.place) | {'broken': jobs.Guess(error='no\nsuch thing')}
-    with pytest.warns(UserWarning, match="1 of 3 models failed: broken, seed 3: KeyError") as said: table = compare(items, models, [3], folder)
+    with pytest.warns(UserWarning, match="1 of 3 models failed: broken, seed 3: KeyError") as said:
+        table = compare(items, models, [3], folder)
     assert '\n' not in str(said[0].message)
     assert len(notes(killed.place)) == done  # the others were not run again
-    assert 'KeyError' in table.error['broken'] and table.error[['large', 'small']].isna().all() and np.isnan(table.accuracy['broken'])
+    assert 'KeyError' in table.error['broken'] and table.error[['large', 'small']].isna().all()
+    assert np.isnan(table.accuracy['broken'])
     assert 'Traceback' in next(folder.glob('broken-3-*.log')).read_text()
     shown = format_comparison(table)
-    assert shown.loc['broken', 'seeds'] == 0 and shown.loc['large', 'error'] == '' and shown.loc['broken', 'memory, MB'] == '–'
+    assert shown.loc['broken', 'seeds'] == 0 and shown.loc['large', 'error'] == ''
+    assert shown.loc['broken', 'memory, MB'] == '–'
     assert {t.get_text() for t in plot_compare(table).texts} == {'large', 'small'}
 
 
 def test_a_process_that_is_killed_from_outside_is_a_row(items, monkeypatch, tmp_path):
     class Killed(jobs.Guess):
         def fit(self, items, y=None): os.kill(os.getpid(), signal.SIGKILL)
-    Killed.__module__, Killed.__qualname__ = '__main__', 'Killed'  # as if a notebook had defined it: it travels as it is
+    # as if a notebook had defined it: it travels as it is
+    Killed.__module__, Killed.__qualname__ = '__main__', 'Killed'
     monkeypatch.setattr(sys.modules['__main__'], 'Killed', Killed, raising=False)
-    with pytest.raises(RunError, match='ended with code -9, killed from outside'): compare(items, {'a': Killed()}, [0], tmp_path/'run')
+    with pytest.raises(RunError, match='ended with code -9, killed from outside'):
+        compare(items, {'a': Killed()}, [0], tmp_path/'run')
 
 
 @pytest.fixture
@@ -178,13 +187,16 @@ def test_only_what_is_missing_is_run(items, ran, tmp_path):
 
 
 def test_the_mean_and_the_spread_are_those_of_the_seeds(items, ran, tmp_path):
-    table = compare(items, {'a': jobs.Guess(), 'linear': words()}, [0, 1, 2], tmp_path/'run', metrics=['log_loss', 'accuracy'])
+    table = compare(items, {'a': jobs.Guess(), 'linear': words()}, [0, 1, 2], tmp_path/'run',
+                    metrics=['log_loss', 'accuracy'])
     pairs = pd.read_csv(tmp_path/'run'/'pairs.csv').set_index(['model', 'seed'])
     of_a = pairs.log_loss['a']
-    assert of_a.nunique() == 3 and table.log_loss['a'] == pytest.approx(of_a.mean()) and table.sd['a'] == pytest.approx(of_a.std())
+    assert of_a.nunique() == 3 and table.log_loss['a'] == pytest.approx(of_a.mean())
+    assert table.sd['a'] == pytest.approx(of_a.std())
     assert table.sd['linear'] == pytest.approx(0) and table.columns[0] == 'log_loss' and table.accuracy['linear'] > .5
     assert (table.log_loss_low <= table.log_loss).all() and (table.log_loss <= table.log_loss_high).all()
-    pd.testing.assert_frame_equal(unmeasured(compare(items, {'a': jobs.Guess(), 'linear': words()}, [0, 1, 2], metrics=['log_loss', 'accuracy'])),
+    pd.testing.assert_frame_equal(unmeasured(compare(items, {'a': jobs.Guess(), 'linear': words()}, [0, 1, 2],
+                                                     metrics=['log_loss', 'accuracy'])),
                                   unmeasured(table))
 
 
@@ -213,13 +225,15 @@ def test_what_is_no_candidate_is_refused(items, ran, tmp_path, models, message):
 def test_bad_calls_are_refused_before_any_run(items, ran):
     with pytest.raises(ValueError, match="no metric 'acc'"): compare(items, {'a': jobs.Guess()}, metrics=['acc'])
     with pytest.raises(ValueError, match='no seeds'): compare(items, {'a': jobs.Guess()}, [])
-    with pytest.raises(ItemsError, match="no row has split 'test'"): compare(items[items.split != 'test'], {'a': jobs.Guess()})
+    with pytest.raises(ItemsError, match="no row has split 'test'"):
+        compare(items[items.split != 'test'], {'a': jobs.Guess()})
     with pytest.raises(ItemsError, match='Set it first'): compare(items.assign(split=None), {'a': jobs.Guess()})
     assert ran == []
 
 
 def test_all_fail(items, ran, tmp_path):
-    with pytest.raises(RunError, match='1 of 1 models failed.*KeyError: gone'): compare(items, {'a': jobs.Guess(error='gone')}, [0], tmp_path/'run')
+    with pytest.raises(RunError, match='1 of 1 models failed.*KeyError: gone'):
+        compare(items, {'a': jobs.Guess(error='gone')}, [0], tmp_path/'run')
 
 
 def test_several_genres_have_thresholds_from_valid_rows(several, ran, tmp_path):
@@ -259,7 +273,8 @@ def test_every_part_begins_with_an_empty_cache(items, monkeypatch, tmp_path):
             return super().predict_proba(items)
     monkeypatch.setenv('GENRE_FASTAI_CACHE', str(tmp_path))
     measure_model(Curious(), items, n_single=3)
-    assert len(places) == 6 and len(set(places)) == 3 and cache_folder() == tmp_path and not any(p.exists() for p in places)
+    assert len(places) == 6 and len(set(places)) == 3 and cache_folder() == tmp_path
+    assert not any(p.exists() for p in places)
 
 
 def test_one_test_row_is_enough(items):

@@ -56,7 +56,8 @@ def test_parents_are_complete_and_adding_them_again_changes_nothing(lists):
     every = check_items(add_parents(items))
     for before, after in zip(items.genres, every.genres):
         assert set(before) <= set(after) and bool(before) == bool(after)
-        assert all(after.index(g.rsplit(' > ', 1)[0]) <= after.index(g) for g in after) and len(set(after)) == len(after)
+        assert all(after.index(g.rsplit(' > ', 1)[0]) <= after.index(g) for g in after)
+        assert len(set(after)) == len(after)
     assert add_parents(every).genres.tolist() == every.genres.tolist()
     assert [set(g) for g in roll_up_genres(every).genres] == [set(g) for g in roll_up_genres(items).genres]
 
@@ -97,7 +98,8 @@ def test_tree():
     assert lines == [['items', 'named'], ['D', '3', '1'], ['├─', 'E', '1', '1'], ['└─', 'F', '1', '1'],
                      ['A', '2', '1'], ['└─', 'B', '2', '1'], ['└─', 'C', '1', '1'], ['G', '1', '1']]
     assert genre_tree(items, min_count=2).splitlines()[1:] == [
-        'D           3       1', 'A           2       1', '└─ B        2       1', 'and 4 genres with fewer than 2 items']
+        'D           3       1', 'A           2       1', '└─ B        2       1',
+        'and 4 genres with fewer than 2 items']
     assert genre_tree(items, min_count=9).splitlines()[-1] == 'and 7 genres with fewer than 9 items'
     assert genre_tree(make_items(text=['x'])) == 'no genres'
 

@@ -22,7 +22,8 @@ def test_guesses_are_kept_and_scored(items, tmp_path):
     with pytest.raises(ValueError, match='no genre .Westrn.'): you.guess('Westrn')
     with pytest.raises(ValueError, match='one genre here'): you.guess(you.vocab[:2])
     with pytest.raises(ValueError, match='no genre'): you.guess([])
-    for i in range(4): you.guess(you.rows.genres.iloc[i] if i < 3 else next(g for g in you.vocab if g != you.rows.genres.iloc[3][0]))
+    for i in range(4):
+        you.guess(you.rows.genres.iloc[i] if i < 3 else next(g for g in you.vocab if g != you.rows.genres.iloc[3][0]))
     again = HumanBaseline(items, n=6, path=path)
     assert again.guesses == you.guesses and len(again.left) == 2 and json.loads(path.read_text()) == you.guesses
     table = again.scores(lambda rows: np.tile(np.eye(4)[0], (len(rows), 1)))

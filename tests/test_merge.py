@@ -35,7 +35,8 @@ def test_spellings_of_one_title(spellings): assert len({title_key(s) for s in sp
 
 
 @pytest.mark.parametrize('titles', [
-    ('Storm 2', 'Storm 3'), ('X', '10'), ('I, Lamp', '1 Lamp'), ('The', 'A'), ('?!', '!?'), ('हिन्दी', 'हन्दी'), ('Salt', 'Malt'),
+    ('Storm 2', 'Storm 3'), ('X', '10'), ('I, Lamp', '1 Lamp'), ('The', 'A'), ('?!', '!?'), ('हिन्दी', 'हन्दी'),
+    ('Salt', 'Malt'),
     ('🎈', '🎉'), ('שלום', 'שלוש')])
 def test_different_titles(titles): assert len({title_key(t) for t in titles}) == len(titles)
 
@@ -52,8 +53,10 @@ def test_key_is_there_and_stays(s):
 
 
 @pytest.mark.parametrize('value, year', [
-    (1999, 1999), ('1999', 1999), (1999.0, 1999), ('15 Apr 1983', 1983), ('April 15, 1983', 1983), ('2009-12-10T00:00:00Z', 2009),
-    ('2005–2013', 2005), ('(1983)', 1983), (pd.Timestamp('2009-12-10'), 2009), ('-44', -44), ('inf', None), ('c. 1850', None),
+    (1999, 1999), ('1999', 1999), (1999.0, 1999), ('15 Apr 1983', 1983), ('April 15, 1983', 1983),
+    ('2009-12-10T00:00:00Z', 2009),
+    ('2005–2013', 2005), ('(1983)', 1983), (pd.Timestamp('2009-12-10'), 2009), ('-44', -44), ('inf', None),
+    ('c. 1850', None),
     ('12/10/09', None), ('1984 Revisited', None), ('', None), (None, None), (True, None)])
 def test_years(value, year):
     found = years_in([value])
@@ -64,13 +67,15 @@ def reference_settle(pairs, margin):
     "Sure pairs by the definition, one at a time"
     pairs, sure = list(pairs), []
     while True:
-        won = [p for p in pairs if all(p[2] - q[2] > margin for q in pairs if q is not p and (q[0] == p[0] or q[1] == p[1]))]
+        won = [p for p in pairs
+               if all(p[2] - q[2] > margin for q in pairs if q is not p and (q[0] == p[0] or q[1] == p[1]))]
         if not won: return sure
         sure.append(won[0])
         pairs = [q for q in pairs if q[0] != won[0][0] and q[1] != won[0][1]]
 
 
-@given(st.dictionaries(st.tuples(st.integers(0, 6), st.integers(0, 6)), st.integers(0, 5), max_size=20), st.integers(0, 2))
+@given(st.dictionaries(st.tuples(st.integers(0, 6), st.integers(0, 6)), st.integers(0, 5), max_size=20),
+       st.integers(0, 2))
 def test_settled_pairs_are_those_of_the_definition(quality, margin):
     pairs = pd.DataFrame([(i, j, q) for (i, j), q in quality.items()], columns=['i', 'j', 'quality'])
     sure, left = settle_pairs(pairs, margin)
@@ -79,9 +84,11 @@ def test_settled_pairs_are_those_of_the_definition(quality, margin):
     assert not set(sure.i) & set(left.i) and not set(sure.j) & set(left.j)
 
 
-titles = st.sampled_from(['Silent River', 'The Silent River', 'silent river', 'Silent Rivers', 'Silent Rivre', 'Silent River 2',
+titles = st.sampled_from(['Silent River', 'The Silent River', 'silent river', 'Silent Rivers', 'Silent Rivre',
+                          'Silent River 2',
                           'Silent River III', 'Golden Compass', 'Golden Compas', 'Storm', 'Strom', '', None])
-rows = st.lists(st.tuples(titles, st.sampled_from([1990, 1991, 1992, 2000, None]), st.sampled_from(['film', 'show', None])),
+rows = st.lists(st.tuples(titles, st.sampled_from([1990, 1991, 1992, 2000, None]),
+                          st.sampled_from(['film', 'show', None])),
                 min_size=1, max_size=9)
 
 def of_rows(prefix, rows):
@@ -165,14 +172,16 @@ def test_numbers_are_no_slips():
 
 
 def test_slips_need_a_witness():
-    a, b = table('a', ['Perfect Stranger'], [2007], by=['Ann Ox']), table('b', ['Perfect Strangers'], [2007], by=['Anne Ox'])
+    a = table('a', ['Perfect Stranger'], [2007], by=['Ann Ox'])
+    b = table('b', ['Perfect Strangers'], [2007], by=['Anne Ox'])
     assert verdicts(merge_sources(a, b, on='title')[1]) == {('a0', 'b0'): 'likely'}
     assert verdicts(merge_sources(a, b, on=['title', 'year'])[1]) == {('a0', 'b0'): 'fuzzy'}
     assert verdicts(merge_sources(a, b, on=['title', 'by'])[1]) == {('a0', 'b0'): 'fuzzy'}
     assert verdicts(merge_sources(a, b, on=['title', 'year'], cutoff=None)[1]) == {}
     stranger = b.assign(by='Bo Elk')
     assert verdicts(merge_sources(a, stranger, on=['title', 'by'])[1]) == {('a0', 'b0'): 'apart'}
-    a, b = table('a', ['Perfect Stranger', 'Salt'], [None, 1990]), table('b', ['Perfect Strangers', 'Salt'], [2007, 1990])
+    a = table('a', ['Perfect Stranger', 'Salt'], [None, 1990])
+    b = table('b', ['Perfect Strangers', 'Salt'], [2007, 1990])
     assert verdicts(merge_sources(a, b, on=['title', 'year'])[1])['a0', 'b0'] == 'likely'
 
 
@@ -182,7 +191,8 @@ def test_same_title_other_person():
     assert verdicts(merge_sources(a, b, on=['title', 'by'])[1]) == {('a0', 'b1'): 'exact', ('a1', 'b0'): 'normalised'}
 
 
-@pytest.mark.parametrize('tolerance, year, matched', [(0, 2001, False), (1, 2001, True), (1, 2002, False), (3, 2003, True)])
+@pytest.mark.parametrize('tolerance, year, matched',
+                         [(0, 2001, False), (1, 2001, True), (1, 2002, False), (3, 2003, True)])
 def test_year_tolerance(tolerance, year, matched):
     a, b = table('a', ['Silent River', 'Salt'], [2000, 1990]), table('b', ['Silent River', 'Salt'], [year, 1990])
     found = verdicts(merge_sources(a, b, on=['title', 'year'], year_tolerance=tolerance)[1])
@@ -191,7 +201,8 @@ def test_year_tolerance(tolerance, year, matched):
 
 def test_nearest_year_leads_and_ties_are_left():
     a = table('a', ['Salt'], [2000])
-    assert matches(merge_sources(a, table('b', ['salt']*2, [2001, 2000]), on=['title', 'year'])[1]) == {('a0', 'b1'): 'normalised'}
+    report = merge_sources(a, table('b', ['salt']*2, [2001, 2000]), on=['title', 'year'])[1]
+    assert matches(report) == {('a0', 'b1'): 'normalised'}
     items, report = merge_sources(a, table('b', ['salt']*2, [2001, 1999]), on=['title', 'year'])
     assert set(verdicts(report).values()) == {'ambiguous'} and len(items) == 3
     noted = report.frame[report.frame.reason.str.startswith('several')]
@@ -206,7 +217,8 @@ def test_a_known_year_leads_over_an_unknown_one():
 def test_a_likeness_must_lead_clearly():
     a = table('a', ['The Cartographer of Lisbon'], [2000])
     two = ['Cartographer of Lisbone', 'Cartographre of Lisbon']           # 97.8 and 95.5
-    assert set(verdicts(merge_sources(a, table('b', two, [2000, 2000]), on=['title', 'year'])[1]).values()) == {'ambiguous'}
+    report = merge_sources(a, table('b', two, [2000, 2000]), on=['title', 'year'])[1]
+    assert set(verdicts(report).values()) == {'ambiguous'}
     assert matches(merge_sources(a, table('b', two, [2000, 2001]), on=['title', 'year'])[1]) == {('a0', 'b0'): 'fuzzy'}
 
 
@@ -217,12 +229,15 @@ def test_rows_without_a_title_match_nothing():
 
 
 def test_values_are_filled_kept_and_recorded():
-    a = make_items(item_id=['x'], title=['Salt'], text=[' '], genres=[['War']], rating=[None], runtime=[90.], cast=[['Ann', 'Bo']], note=['old'])
-    b = make_items(item_id=['y'], title=['Salt'], text=['A cook runs.'], genres=[['Drama', 'War']], rating=[7.5], runtime=[95], image=['y.jpg'],
+    a = make_items(item_id=['x'], title=['Salt'], text=[' '], genres=[['War']], rating=[None], runtime=[90.],
+                   cast=[['Ann', 'Bo']], note=['old'])
+    b = make_items(item_id=['y'], title=['Salt'], text=['A cook runs.'], genres=[['Drama', 'War']], rating=[7.5],
+                   runtime=[95], image=['y.jpg'],
                    cast=[['Bo', 'Ann']], note=['new'], tagline=['More'])
     items, report = merge_sources(a, b, on='title')
     row = items.iloc[0]
-    assert row[['text', 'image', 'rating', 'runtime', 'note', 'tagline']].tolist() == ['A cook runs.', 'y.jpg', 7.5, 90, 'old', 'More']
+    found = row[['text', 'image', 'rating', 'runtime', 'note', 'tagline']].tolist()
+    assert found == ['A cook runs.', 'y.jpg', 7.5, 90, 'old', 'More']
     assert row.genres == ['War', 'Drama'] and row.matched_by == 'exact' and row.other_id == 'y'
     assert report.conflicts.values.tolist() == [['x', 'y', 'runtime', 90., 95], ['x', 'y', 'note', 'old', 'new']]
     reasons = report.frame.set_index('reason').detail.to_dict()
@@ -236,10 +251,12 @@ def test_values_are_filled_kept_and_recorded():
 
 
 def test_dates_of_one_year_are_no_conflict():
-    a, b = table('a', ['Salt', 'Rain'], ['15 Apr 1983', '1 May 2001']), table('b', ['Salt', 'rain'], ['1983-06-01', '2002'])
+    a = table('a', ['Salt', 'Rain'], ['15 Apr 1983', '1 May 2001'])
+    b = table('b', ['Salt', 'rain'], ['1983-06-01', '2002'])
     _, report = merge_sources(a, b, on=['title', 'year'])
     assert report.pairs.differs.tolist() == ['', 'title, year']
-    assert report.conflicts[['column', 'a', 'b']].values.tolist() == [['title', 'Rain', 'rain'], ['year', '1 May 2001', '2002']]
+    assert report.conflicts[['column', 'a', 'b']].values.tolist() == [['title', 'Rain', 'rain'],
+                                                                      ['year', '1 May 2001', '2002']]
 
 
 def test_apart_names_the_nearest_only():
@@ -252,8 +269,10 @@ def test_columns_of_two_forms_are_kept_apart():
     a = table('a', ['Salt', 'Rain'], [1990, 1991], runtime=[90, 91], score=['high', 'low'])
     b = table('b', ['Salt', 'Snow'], ['3 May 1990', '1 June 2001'], runtime=['90 min', '80 min'], score=[3, 4])
     items, report = merge_sources(a, b, on=['title', 'year'])
-    assert items.year.tolist() == [1990, 1991, 2001] and items.year_b.fillna('').tolist() == ['3 May 1990', '', '1 June 2001']
-    assert items.runtime.fillna(0).tolist() == [90, 91, 0] and items.runtime_b.fillna('').tolist() == ['90 min', '', '80 min']
+    assert items.year.tolist() == [1990, 1991, 2001]
+    assert items.year_b.fillna('').tolist() == ['3 May 1990', '', '1 June 2001']
+    assert items.runtime.fillna(0).tolist() == [90, 91, 0]
+    assert items.runtime_b.fillna('').tolist() == ['90 min', '', '80 min']
     assert items.score.fillna('').tolist() == ['high', 'low', ''] and items.score_b.fillna(0).tolist() == [3, 0, 4]
     assert not len(report.conflicts)
     assert 'runtime has another form in b, kept beside it as runtime_b' in report.frame.reason.tolist()
@@ -286,7 +305,8 @@ def test_match_by_an_id_or_a_text():
 def test_ids_in_both_tables():
     a, b = table('', ['Salt', 'Rain']), table('', ['Rain', 'Snow', 'Fog'])
     items, report = merge_sources(a, b, on='title')
-    assert items.item_id.tolist() == ['0', '1', '1#2', '2'] and items.other_id.fillna('').tolist() == ['', '0', '1', '2']
+    assert items.item_id.tolist() == ['0', '1', '1#2', '2']
+    assert items.other_id.fillna('').tolist() == ['', '0', '1', '2']
     assert report.frame[report.frame.reason == 'id of b stands in a too, numbered'].item_id.tolist() == ['1#2']
 
 
@@ -294,11 +314,13 @@ def test_three_tables_one_after_another():
     a, b, c = table('a', ['Salt', 'Rain']), table('b', ['salt', 'Snow']), table('c', ['Snow', 'Salt'])
     ab, _ = merge_sources(a, b, on='title')
     abc, _ = merge_sources(ab, c, on='title')
-    assert abc[['item_id', 'other_id', 'other_id#2']].fillna('').values.tolist() == [['a0', 'b0', 'c1'], ['a1', '', ''], ['b1', 'b1', 'c0']]
+    ids = abc[['item_id', 'other_id', 'other_id#2']].fillna('').values.tolist()
+    assert ids == [['a0', 'b0', 'c1'], ['a1', '', ''], ['b1', 'b1', 'c0']]
     assert abc['matched_by#2'].fillna('').tolist() == ['exact', '', 'exact']
 
 
-@pytest.mark.parametrize('how, ids, dropped', [('outer', ['a0', 'a1', 'b1'], 0), ('left', ['a0', 'a1'], 1), ('inner', ['a0'], 2)])
+@pytest.mark.parametrize('how, ids, dropped',
+                         [('outer', ['a0', 'a1', 'b1'], 0), ('left', ['a0', 'a1'], 1), ('inner', ['a0'], 2)])
 def test_how(how, ids, dropped):
     items, report = merge_sources(table('a', ['Salt', 'Rain']), table('b', ['Salt', 'Snow']), on='title', how=how)
     assert items.item_id.tolist() == ids and report.n_dropped == dropped and report.n_out == len(items)
@@ -306,13 +328,15 @@ def test_how(how, ids, dropped):
 
 
 def test_nothing_in_common():
-    items, report = merge_sources(table('a', ['Salt'], [2000]), table('b', ['Rain'], [1990]), on=['title', 'year'], how='left')
+    items, report = merge_sources(table('a', ['Salt'], [2000]), table('b', ['Rain'], [1990]), on=['title', 'year'],
+                                  how='left')
     assert items.item_id.tolist() == ['a0'] and not len(report.pairs) and not len(review_matches(report))
     assert '0 rows of a and b matched.' in str(report)
 
 
 def test_decisions(tmp_path):
-    a, b = table('a', ['Salt', 'Rain', 'Embers'], [2000, 2000, 2003]), table('b', ['Salt', 'salt', 'Wet', 'Ember'], [2001, 2001, 2000, 2014])
+    a = table('a', ['Salt', 'Rain', 'Embers'], [2000, 2000, 2003])
+    b = table('b', ['Salt', 'salt', 'Wet', 'Ember'], [2001, 2001, 2000, 2014])
     _, report = merge_sources(a, b, on=['title', 'year'])
     review = review_matches(report)
     assert review.verdict.tolist() == ['ambiguous', 'ambiguous']
@@ -321,31 +345,40 @@ def test_decisions(tmp_path):
     decided = pd.read_csv(tmp_path/'review.csv', dtype=str)
     by_hand = pd.DataFrame({'item_id': ['a1', 'a2'], 'other_id': ['b2', 'b3'], 'decision': ['accept', 'accept']})
     items, report = merge_sources(a, b, on=['title', 'year'], decisions=pd.concat([decided, by_hand]))
-    assert verdicts(report) == {('a1', 'b2'): 'accepted', ('a2', 'b3'): 'accepted', ('a0', 'b1'): 'refused', ('a0', 'b0'): 'normalised'}
+    assert verdicts(report) == {('a1', 'b2'): 'accepted', ('a2', 'b3'): 'accepted', ('a0', 'b1'): 'refused',
+                                ('a0', 'b0'): 'normalised'}
     assert items.matched_by.fillna('').tolist() == ['normalised', 'accepted', 'accepted', '']
     assert 'match refused by decision' in report.frame.reason.tolist()
     assert review_matches(report).verdict.tolist() == ['normalised']
 
 
 @pytest.mark.parametrize('rows, message', [
-    ([('a0', 'b9', 'accept')], "b has no other_id 'b9'.*dtype=str"), ([('a0', 'b0', 'maybe')], "'maybe'. Write 'accept'"),
-    ([('a0', 'b0', 'accept'), ('a0', 'b1', 'accept')], 'one decision a row'), ([('a0', 'b0', 'accept'), ('a1', 'b0', 'accept')], 'one decision a row'),
+    ([('a0', 'b9', 'accept')], "b has no other_id 'b9'.*dtype=str"),
+    ([('a0', 'b0', 'maybe')], "'maybe'. Write 'accept'"),
+    ([('a0', 'b0', 'accept'), ('a0', 'b1', 'accept')], 'one decision a row'),
+    ([('a0', 'b0', 'accept'), ('a1', 'b0', 'accept')], 'one decision a row'),
     ([('a0', 'b0', 'accept'), ('a0', 'b0', 'refuse')], 'one decision a row')])
 def test_decisions_that_cannot_be(rows, message):
     decisions = pd.DataFrame(rows, columns=['item_id', 'other_id', 'decision'])
     with pytest.raises(ItemsError, match=message):
         merge_sources(table('a', ['Salt', 'Rain']), table('b', ['Fog', 'Snow']), on='title', decisions=decisions)
     with pytest.raises(ItemsError, match="no column 'other_id'.*review_matches"):
-        merge_sources(table('a', ['Salt']), table('b', ['Fog']), on='title', decisions=decisions[['item_id', 'decision']])
+        merge_sources(table('a', ['Salt']), table('b', ['Fog']), on='title',
+                      decisions=decisions[['item_id', 'decision']])
 
 
-a, b = table('a', ['Salt', 'Rain'], [2000, 2001], kind=['film', 'show']), table('b', ['Salt', 'Fog'], [2000, 2003], kind=['film', 'film'])
+a = table('a', ['Salt', 'Rain'], [2000, 2001], kind=['film', 'show'])
+b = table('b', ['Salt', 'Fog'], [2000, 2003], kind=['film', 'film'])
 
 @pytest.mark.parametrize('change, message', [
-    (dict(on='titel'), "no column 'titel' in a. Did you mean 'title'"), (dict(on={'title': 'nam'}), "no column 'nam' in b"), (dict(on=[]), 'names no column'),
-    (dict(on='genres'), 'holds lists'), (dict(on='text'), 'empty in all 2 rows of a'), (dict(on='title', how='full'), "how is 'full'.*'outer'"),
-    (dict(on='title', genres='both'), "genres is 'both'"), (dict(on='title', cutoff=0), 'cutoff is 0'), (dict(on='title', cutoff=101), 'cutoff is 101'),
-    (dict(on='title', year_tolerance=-1), 'year_tolerance is -1'), (dict(on='title', kind='knd'), "Did you mean 'kind'"),
+    (dict(on='titel'), "no column 'titel' in a. Did you mean 'title'"),
+    (dict(on={'title': 'nam'}), "no column 'nam' in b"), (dict(on=[]), 'names no column'),
+    (dict(on='genres'), 'holds lists'), (dict(on='text'), 'empty in all 2 rows of a'),
+    (dict(on='title', how='full'), "how is 'full'.*'outer'"),
+    (dict(on='title', genres='both'), "genres is 'both'"), (dict(on='title', cutoff=0), 'cutoff is 0'),
+    (dict(on='title', cutoff=101), 'cutoff is 101'),
+    (dict(on='title', year_tolerance=-1), 'year_tolerance is -1'),
+    (dict(on='title', kind='knd'), "Did you mean 'kind'"),
     (dict(on='title', kind=['kind', 'year']), 'kind names 2 columns')])
 def test_mistakes_get_one_clear_line(change, message):
     with pytest.raises(ItemsError, match=message) as e: merge_sources(a, b, **change)
@@ -353,9 +386,11 @@ def test_mistakes_get_one_clear_line(change, message):
 
 
 @pytest.mark.parametrize('x, y, message', [
-    (a, pd.concat([b, b]), 'table b: item_id is repeated'), (a[:0], b, 'table a: the items table has no rows'), (list('ab'), b, 'table a: .* not list'),
+    (a, pd.concat([b, b]), 'table b: item_id is repeated'), (a[:0], b, 'table a: the items table has no rows'),
+    (list('ab'), b, 'table a: .* not list'),
     (a, b.assign(year=['12/10/99', '1/1/03']), "numbers or years in one table, but '12/10/99', '1/1/03' in b"),
-    (a, b.assign(year=None), "column 'year' is empty in all 2 rows of b"), (a, b.assign(kind='movie'), "a has 'film', 'show', b has 'movie'. Use the same words")])
+    (a, b.assign(year=None), "column 'year' is empty in all 2 rows of b"),
+    (a, b.assign(kind='movie'), "a has 'film', 'show', b has 'movie'. Use the same words")])
 def test_tables_that_cannot_be_merged(x, y, message):
     with pytest.raises(ItemsError, match=message): merge_sources(x, y, on=['title', 'year'], kind='kind')
 
@@ -379,7 +414,8 @@ def test_years_that_cannot_be_read_are_reported():
 
 
 def test_mends_of_both_tables_are_kept():
-    items, _ = merge_sources(table('a', ['Salt', 'Rain'], mended=['x', None]), table('b', ['Salt', 'Rain'], mended=['y', 'z']), on='title')
+    items, _ = merge_sources(table('a', ['Salt', 'Rain'], mended=['x', None]),
+                             table('b', ['Salt', 'Rain'], mended=['y', 'z']), on='title')
     assert items.mended.tolist() == ['x; y', 'z']
 
 
@@ -394,7 +430,8 @@ def test_input_is_not_changed_and_the_index_does_not_matter():
 
 def test_result_is_saved_and_cleaned_like_any_items(tmp_path):
     a, b, _ = made_sources(60, seed=2)
-    items, report = merge_sources(a, b.assign(text='A text of its own, no. ' + b.item_id), on=['title', 'year'], kind='kind')
+    items, report = merge_sources(a, b.assign(text='A text of its own, no. ' + b.item_id), on=['title', 'year'],
+                                  kind='kind')
     save_items(items, tmp_path/'items.parquet', report)
     again, loaded = load_items(tmp_path/'items.parquet'), load_report(tmp_path/'items.parquet')
     assert again.item_id.tolist() == items.item_id.tolist() and again.genres.tolist() == items.genres.tolist()
@@ -403,16 +440,20 @@ def test_result_is_saved_and_cleaned_like_any_items(tmp_path):
     assert 0 < len(cleaned) <= len(items)
 
 
-@pytest.mark.skipif('GENRE_FASTAI_REAL_DATA' not in os.environ, reason='set GENRE_FASTAI_REAL_DATA to a folder with posters/ and synopses/')
+@pytest.mark.skipif('GENRE_FASTAI_REAL_DATA' not in os.environ,
+                    reason='set GENRE_FASTAI_REAL_DATA to a folder with posters/ and synopses/')
 def test_real_tables_of_known_truth():
     data = Path(os.environ['GENRE_FASTAI_REAL_DATA'])
-    names = ('adult backdrop_path belongs_to_collection budget genres homepage id imdb_id original_language original_title overview popularity '
-             'poster_path production_companies production_countries release_date revenue runtime spoken_languages status tagline title video '
+    names = ('adult backdrop_path belongs_to_collection budget genres homepage id imdb_id original_language '
+             'original_title overview popularity poster_path production_companies production_countries release_date '
+             'revenue runtime spoken_languages status tagline title video '
              'vote_average vote_count').split()
     a = read_table(data/'posters'/'movies.csv', id_col='imdb_id', text_cols='overview', genre_cols=[])
-    b = read_table(data/'synopses'/'tmdb_movies_3700_headerless.csv', id_col='id', text_cols='overview', genre_col='genres', names=names)
+    b = read_table(data/'synopses'/'tmdb_movies_3700_headerless.csv', id_col='id', text_cols='overview',
+                   genre_col='genres', names=names)
     items, report = merge_sources(a, b, on={'title': 'title', 'released': 'release_date'})
-    truth = a[['item_id']].merge(b.rename(columns={'item_id': 'other_id'})[['imdb_id', 'other_id']], left_on='item_id', right_on='imdb_id')
+    truth = a[['item_id']].merge(b.rename(columns={'item_id': 'other_id'})[['imdb_id', 'other_id']], left_on='item_id',
+                                 right_on='imdb_id')
     precision, recall = score(report, truth)
     assert precision >= .99 and recall >= .97 and len(items) == report.n_in
 

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
 
 from genre_fastai.items import genre_matrix, make_items
-from genre_fastai.evaluate.metrics import (METRICS, Interval, Scored, _average_precision, wilson_interval, bootstrap_interval,
+from genre_fastai.evaluate.metrics import (METRICS, Interval, Scored, _average_precision, wilson_interval,
+                                           bootstrap_interval,
                                            calibration_error, chance_probabilities, check_scores, confusion,
                                            format_scores, genre_report, genre_scores, most_confused, paired_bootstrap,
                                            pick_genres, prior_probabilities, score_table, tune_thresholds)

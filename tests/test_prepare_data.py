@@ -78,7 +78,8 @@ def test_every_row_is_accounted_for_whatever_the_switches(world, data):
     switches = {'needs': ['any', 'image', 'text', 'both'], 'no_genre': ['drop', 'keep'], 'unreadable': ['drop', 'keep'],
                 'blank': ['drop', 'keep'], 'copies': ['first', 'keep'],
                 'conflicts': ['auto', 'drop', 'first', 'union', 'keep'], 'copy_of': ['both', 'image', 'text'],
-                'near': ['keep', 'first'], 'texts': ['clean', 'keep'], 'min_words': [None, 1, 60], 'min_count': [1, 2, 20]}
+                'near': ['keep', 'first'], 'texts': ['clean', 'keep'], 'min_words': [None, 1, 60],
+                'min_count': [1, 2, 20]}
     rows = data.draw(st.lists(st.integers(0, len(world) - 1), min_size=2, max_size=40, unique=True))
     items = world.iloc[rows].copy()
     untold = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
@@ -187,7 +188,8 @@ def entries(report): return report.frame.groupby(['action', 'reason']).item_id.a
 
 def test_texts_are_mended_and_counted():
     items = make_items(item_id=list('abcdefg'), text=[
-        f'<p>{PLOT}</p>', PLOT.replace('nobody', 'the cafÃ©'), f'{PLOT[:50]}... {PLOT[:-9]} about it.', 'Two men', '\u200b ',
+        f'<p>{PLOT}</p>', PLOT.replace('nobody', 'the cafÃ©'), f'{PLOT[:50]}... {PLOT[:-9]} about it.', 'Two men',
+        '\u200b ',
         '\x89PNG\r\x1a\x00\x00\x01\x02\x03 IHDR', None], genres=['War']*7)
     clean, report = clean_items(items, needs='text')
     assert is_accounted_for(items, clean, report)
@@ -205,7 +207,8 @@ def test_texts_are_mended_and_counted():
 
 def test_a_picture_saves_an_item_without_a_text(world):
     pictures = world.image[world.planted.isna()].tolist()[:3]
-    items = make_items(item_id=list('abc'), image=pictures, text=['...', '\x01\x02\x03\x04\x05', 'Emma'], genres=['War']*3)
+    items = make_items(item_id=list('abc'), image=pictures, text=['...', '\x01\x02\x03\x04\x05', 'Emma'],
+                       genres=['War']*3)
     clean, report = clean_items(items)
     assert clean.text.isna().tolist() == [True, True, False] and clean.image.tolist() == pictures
     assert entries(report) == {('changed', 'text taken away: text without a word'): 'a',
@@ -213,20 +216,23 @@ def test_a_picture_saves_an_item_without_a_text(world):
     assert clean_items(items, needs='both', min_words=1, min_count=1)[0].item_id.tolist() == ['c']
 
 
-@pytest.mark.parametrize('text', ['😀 👩🏽‍🚀 three words here', 'سلام عليكم يا \u200fصديقي', 'שלום \u202bעולם\u202c טוב', '猫は三匹', 'AT&T, R&B & more'])
+@pytest.mark.parametrize('text', ['😀 👩🏽‍🚀 three words here', 'سلام عليكم يا \u200fصديقي', 'שלום \u202bעולם\u202c טוב',
+                                  '猫は三匹', 'AT&T, R&B & more'])
 def test_sound_texts_of_every_script_stay(text):
     clean, report = clean_items(make_items(text=[text, PLOT], genres=['War']*2), needs='text')
     assert clean.text.tolist() == [text, PLOT] and not len(report.frame)
 
 
 def test_mixed_encodings_and_bytes_become_one():
-    texts = ['the old café of the town', b'the new caf\xe9 of a town', 'our own cafÃ© in a town', b'my last caf\xc3\xa9 in the town']
+    texts = ['the old café of the town', b'the new caf\xe9 of a town', 'our own cafÃ© in a town',
+             b'my last caf\xc3\xa9 in the town']
     clean, report = clean_items(make_items(text=texts, genres=['War']*4), needs='text')
     assert clean.text.str.contains('café').all() and report.frame.item_id.tolist() == ['2', '1']
 
 
 def test_a_text_of_10_megabytes_is_cut_and_says_so():
-    items = make_items(item_id=['long', 'short'], text=[' '.join(f'word{i}' for i in range(10**6)), 'Two robots learn to dance in the rain.'], genres=['War']*2)
+    texts = [' '.join(f'word{i}' for i in range(10**6)), 'Two robots learn to dance in the rain.']
+    items = make_items(item_id=['long', 'short'], text=texts, genres=['War']*2)
     clean, report = clean_items(items, needs='text')
     assert entries(report)['changed', 'text: cut to 100,000 characters'] == 'long'
     assert len(items.text[0]) > 10**7 and 99_990 < len(clean.text[0]) <= 100_000
@@ -239,20 +245,25 @@ def test_genres_are_trimmed_and_spellings_offered():
     clean, report = clean_items(items, min_count=1)
     assert clean.genres.tolist() == [['Sci-Fi'], ['Sci-Fi'], ['sci-fi'], ['War', 'Sci Fi']]
     changed, noted = (report.frame[report.frame.action == a] for a in ('changed', 'noted'))
-    assert changed.item_id.tolist() == ['a', 'd'] and changed.reason.unique().tolist() == ['blanks in the name of a genre mended']
-    assert noted.item_id.tolist() == ['c', 'd'] and noted.detail.tolist() == ["'sci-fi' is perhaps 'Sci-Fi'", "'Sci Fi' is perhaps 'Sci-Fi'"]
+    assert changed.item_id.tolist() == ['a', 'd']
+    assert changed.reason.unique().tolist() == ['blanks in the name of a genre mended']
+    assert noted.item_id.tolist() == ['c', 'd']
+    assert noted.detail.tolist() == ["'sci-fi' is perhaps 'Sci-Fi'", "'Sci Fi' is perhaps 'Sci-Fi'"]
     joined = merge_genres(items, suggest_merges(items)['into'].to_dict())
-    assert 'merge_genres' in noted.reason.iloc[0] and not len(clean_items(joined, min_count=1)[1].frame.query('action == "noted"'))
+    assert 'merge_genres' in noted.reason.iloc[0]
+    assert not len(clean_items(joined, min_count=1)[1].frame.query('action == "noted"'))
 
 
 def test_names_that_say_nothing_are_noted():
-    items = make_items(item_id=list('abcd'), text=['One', 'Two', 'Three', 'Four'], genres=[['Default'], ['War', 'OTHER '], ['War'], ['Others at Sea']])
+    items = make_items(item_id=list('abcd'), text=['One', 'Two', 'Three', 'Four'],
+                       genres=[['Default'], ['War', 'OTHER '], ['War'], ['Others at Sea']])
     clean, report = clean_items(items, min_count=1)
     noted = report.frame[report.frame.action == 'noted']
     assert len(clean) == 4 and noted.item_id.tolist() == ['a', 'b']
     offer = noted.reason.iloc[0]
     assert "merge_genres(items, {'Default': None, 'OTHER': None})" in offer
-    assert genre_counts(merge_genres(clean, {'Default': None, 'OTHER': None})).to_dict() == {'War': 2, 'Others at Sea': 1}
+    merged = merge_genres(clean, {'Default': None, 'OTHER': None})
+    assert genre_counts(merged).to_dict() == {'War': 2, 'Others at Sea': 1}
 
 
 @pytest.mark.parametrize('genre, kept', [
@@ -274,7 +285,8 @@ def test_a_folder_called_unknown_is_asked_about(tmp_path, cache):
         Image.effect_noise((64, 64), 90 + i).save(tmp_path/name/f'{i}.png')
     clean, report = clean_items(read_folder(tmp_path), min_count=1)
     reason = report.frame.query('action == "noted"').reason.unique().tolist()
-    assert reason == ["genre that is perhaps none; merge_genres(items, {'unknown': None}) would take it away (2 items have no other)"]
+    assert reason == ["genre that is perhaps none; merge_genres(items, {'unknown': None}) would take it away (2 items "
+                      "have no other)"]
     assert len(clean) == 4
 
 
@@ -284,7 +296,8 @@ def test_rows_without_a_genre_after_merging_are_named_and_then_dropped_with_a_re
     with pytest.warns(UserWarning, match="1 of 4 items are left without a genre: 'a'.*clean_items") as caught:
         merged = merge_genres(items, {'Default': None})
     assert len(caught) == 1 and caught[0].filename == __file__ and len(merged) == 4
-    with pytest.warns(UserWarning, match="2 of 4 .*: 'a', 'c'"): merged = merge_genres(items, {'Default': None}, min_count=2)
+    with pytest.warns(UserWarning, match="2 of 4 .*: 'a', 'c'"):
+        merged = merge_genres(items, {'Default': None}, min_count=2)
     clean, report = clean_items(merged, min_count=1)
     assert is_accounted_for(merged, clean, report)
     assert report.frame.query('reason == "no genre"').item_id.tolist() == ['a', 'c']
@@ -298,10 +311,12 @@ def test_rows_without_a_genre_after_merging_are_named_and_then_dropped_with_a_re
 
 def test_blanks_make_no_second_genre():
     items = make_items(text=['One day', 'one day!', 'Two'], genres=[['War', ' War'], ['Pop'], ['Pop']])
-    assert clean_items(items, min_count=1)[0].text.tolist() == ['Two']          # single-label: copies in conflict are dropped
+    # single-label: copies in conflict are dropped
+    assert clean_items(items, min_count=1)[0].text.tolist() == ['Two']
 
 
-BAD = {'ok1': (PLOT, 'War'), 'ok2': ('Two robots who were built to fight learn to dance in the rain.', 'Pop'), 'empty': ('', 'War'),
+BAD = {'ok1': (PLOT, 'War'), 'ok2': ('Two robots who were built to fight learn to dance in the rain.', 'Pop'),
+       'empty': ('', 'War'),
        'blank': (' \u3000\u200b', 'War'), 'long': ('word '*2_100_000, 'Pop'), 'binary': (bytes(range(256))*9, 'War'),
        'emoji': ('😀 👩🏽\u200d🚀 meets her double at home', 'Sci-Fi'), 'rtl': ('كان ياما كان في قديم الزمان', 'sci-fi'),
        'he': ('\u202bשלום עולם טוב מאוד\u202c', ' Sci-Fi '), 'twice': ('The cafÃ© opens at dawn', 'sci-fi'),
@@ -310,14 +325,17 @@ BAD = {'ok1': (PLOT, 'War'), 'ok2': ('Two robots who were built to fight learn t
 
 @pytest.mark.parametrize('kind', ['made', 'csv', 'parquet'])
 def test_bad_texts_from_reading_to_splitting(tmp_path, kind):
-    table = pd.DataFrame([(i, text if isinstance(text, bytes) else text.encode(), genre) for i, (text, genre) in BAD.items()],
+    table = pd.DataFrame([(i, text if isinstance(text, bytes) else text.encode(), genre)
+                          for i, (text, genre) in BAD.items()],
                          columns=['id', 'text', 'genre'])
-    if kind == 'made': items = make_items(item_id=list(BAD), text=[t for t, _ in BAD.values()], genres=[g for _, g in BAD.values()])
+    if kind == 'made':
+        items = make_items(item_id=list(BAD), text=[t for t, _ in BAD.values()], genres=[g for _, g in BAD.values()])
     elif kind == 'parquet':
         table.to_parquet(tmp_path/'bad.parquet')
         items = read_table(tmp_path/'bad.parquet')
     else:
-        rows = [','.join([i, '"%s"', genre]).encode() % text.replace(b'"', b'""') for i, text, genre in table.itertuples(index=False)]
+        rows = [','.join([i, '"%s"', genre]).encode() % text.replace(b'"', b'""')
+                for i, text, genre in table.itertuples(index=False)]
         (tmp_path/'bad.csv').write_bytes(b'\n'.join([b'id,text,genre', *rows]))
         items = read_table(tmp_path/'bad.csv')
     clean, report = clean_items(items, needs='text')
@@ -335,7 +353,8 @@ def test_bad_texts_from_reading_to_splitting(tmp_path, kind):
 
 def test_ids_in_place_of_texts(world):
     ids = make_items(text=[f'tt{i:07d}' for i in range(9)], genres=['War']*9)
-    with pytest.raises(ItemsError, match="column 'text': all 9 values.*That is an id.*text_cols.*texts='keep'"): clean_items(ids, needs='text')
+    with pytest.raises(ItemsError, match="column 'text': all 9 values.*That is an id.*text_cols.*texts='keep'"):
+        clean_items(ids, needs='text')
     clean, report = clean_items(ids)
     assert len(clean) == 9 and entries(report) == {('noted', 'text looks like an id'): '012345678'}
     assert len(clean_items(ids, needs='text', texts='keep')[0]) == 9
@@ -348,12 +367,14 @@ def test_near_texts_never_cross_a_split():
     assert split.group[:40].nunique() == 1 and split.split[:40].nunique() == 1 and split.group.nunique() == 161
     assert fold_items(items).fold[:40].nunique() == 1
     assert split_items(items, near=False).split[:40].nunique() > 1
-    crossing = split.drop(columns='group').assign(split=lambda t: t.split.where(t.index > 0, 'test' if t.split[1] != 'test' else 'train'))
+    other = 'test' if split.split[1] != 'test' else 'train'
+    crossing = split.drop(columns='group').assign(split=split.split.where(split.index > 0, other))
     with pytest.raises(ItemsError, match='1 of 161 groups of copies cross'): check_split(crossing)
 
 
 def test_near_first_keeps_one_of_each_group(world):
-    items = make_items(item_id=list('abc'), text=[PLOT, PLOT + ' Not even her mother.', 'Two robots learn to dance in the rain.'], genres=['War']*3)
+    texts = [PLOT, PLOT + ' Not even her mother.', 'Two robots learn to dance in the rain.']
+    items = make_items(item_id=list('abc'), text=texts, genres=['War']*3)
     clean, report = clean_items(items, near='first')
     assert clean.item_id.tolist() == ['a', 'c'] and entries(report) == {('dropped', 'near copy of a text'): 'b'}
 
@@ -546,7 +567,8 @@ def test_samples(items, share, seed):
         assert (genre_counts(sample).reindex(share.index, fill_value=0) - share).abs().max() < 2
 
 
-@pytest.mark.parametrize('n, shares', [(30, [16, 6, 8]), (60, [33, 12, 15]), (399, [219, 80, 100]), (400, [220, 80, 100]), (1, [1, 0, 0])])
+@pytest.mark.parametrize('n, shares', [(30, [16, 6, 8]), (60, [33, 12, 15]), (399, [219, 80, 100]),
+                                       (400, [220, 80, 100]), (1, [1, 0, 0])])
 def test_a_sample_of_a_split_keeps_its_shares_in_any_order(n, shares):
     items = make_items(text=[f't{i}' for i in range(400)], genres=[[f'G{i % 6}'] for i in range(400)],
                        split=['train']*220 + ['valid']*80 + ['test']*100)
@@ -559,7 +581,8 @@ def test_a_sample_of_a_split_keeps_its_shares_in_any_order(n, shares):
 @settings(deadline=None, max_examples=60)
 @given(tables, st.floats(.01, 1), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_a_sample_of_a_split_keeps_the_genres_of_train(items, share, seed, random):
-    items = items.assign(split=pd.Series([random.choice(['train', 'valid', 'test', None]) for _ in range(len(items))], index=items.index, dtype=object))
+    parts = [random.choice(['train', 'valid', 'test', None]) for _ in range(len(items))]
+    items = items.assign(split=pd.Series(parts, index=items.index, dtype=object))
     n = max(1, int(share*len(items)))
     sample, train = sample_items(items, n, seed), items[items.split == 'train']
     assert len(sample) == n and sample.index.is_monotonic_increasing
@@ -617,7 +640,8 @@ def test_to_single_label():
     assert to_single_label(halves).genres.tolist() == [['A'], ['B'], ['A'], []]
     swapped = halves.assign(genres=[['B', 'C'], ['C'], ['C', 'A'], []])   # C is more frequent, but not in train
     assert to_single_label(swapped).genres.tolist() == [['C'], ['C'], ['A'], []]
-    assert to_single_label(swapped.assign(stars=[9., 9, 1, 1]), 'rated', 'stars').genres.tolist() == [['C'], ['C'], ['A'], []]
+    single = to_single_label(swapped.assign(stars=[9., 9, 1, 1]), 'rated', 'stars')
+    assert single.genres.tolist() == [['C'], ['C'], ['A'], []]
     with pytest.raises(ItemsError, match='needs rating_col'): to_single_label(items, 'rated')
     with pytest.raises(ItemsError, match='needs rating_col.*Did you mean'): to_single_label(items, 'rated', 'star')
     with pytest.raises(ValueError, match="how is 'best'"): to_single_label(items, 'best')
@@ -652,8 +676,9 @@ def test_book_covers(real):
     assert 30 <= len(check_split(split_items(shelves))) <= 120
 
 
-NAMES = ('adult backdrop_path belongs_to_collection budget genres homepage id imdb_id original_language original_title overview '
-         'popularity poster_path production_companies production_countries release_date revenue runtime spoken_languages status '
+NAMES = ('adult backdrop_path belongs_to_collection budget genres homepage id imdb_id original_language '
+         'original_title overview popularity poster_path production_companies production_countries release_date '
+         'revenue runtime spoken_languages status '
          'tagline title video vote_average vote_count').split()
 
 

@@ -41,7 +41,8 @@ def films(tmp_path):
     split = {'train': ['0000010', '0000011'], 'dev': ['0000012'], 'test': ['0000013']}
     genres = {'0000010': ['Drama'], '0000011': ['Comedy', 'News'], '0000012': ['Film-Noir', 'War'], '0000013': ['News']}
     for i, names in genres.items():
-        film = {'title': f'Title {i}', 'year': 1950, 'genres': names, 'plot': ['Short.', 'The long plot of it.', 'Mid one.'],
+        film = {'title': f'Title {i}', 'year': 1950, 'genres': names,
+                'plot': ['Short.', 'The long plot of it.', 'Mid one.'],
                 'director': [{'name': 'D'}]}
         write(tmp_path/'mmimdb'/'dataset'/f'{i}.json', json.dumps(film))
         picture(tmp_path/'mmimdb'/'dataset'/f'{i}.jpeg')
@@ -66,7 +67,8 @@ def test_bookcover30(books):
 
 def test_bookcover30_without_covers_is_titles_and_one_warning(books):
     (books/'empty').mkdir()
-    with pytest.warns(UserWarning, match="4 of 4 pictures of 'bookcover30' not found in '.*empty'.*'000A.jpg'") as caught:
+    with pytest.warns(UserWarning,
+                      match="4 of 4 pictures of 'bookcover30' not found in '.*empty'.*'000A.jpg'") as caught:
         items = read_benchmark('bookcover30', books, image_dir=books/'empty')
     assert len(caught) == 1 and caught[0].filename == __file__
     assert items.image.isna().all() and items.text.notna().all() and 'picture not found' not in set(items.mended)
@@ -140,7 +142,8 @@ def test_odd_film_records(films):
     write(dataset/'0000011.json', '{"plot": "One string.", "genres": "War"}')
     write(dataset/'0000012.json', '{"plot": [null, "Kept."], "genres": []}')
     items = check_items(read_benchmark('mm-imdb', films))
-    assert items.text.isna().tolist() == [True, False, False, False] and items.text.tolist()[1:3] == ['One string.', 'Kept.']
+    assert items.text.isna().tolist() == [True, False, False, False]
+    assert items.text.tolist()[1:3] == ['One string.', 'Kept.']
     assert items.genres.tolist()[:2] == [[], ['War']]
 
 
@@ -158,8 +161,10 @@ def test_mpst(tmp_path):
 
 
 def test_cmu_movies(tmp_path):
-    def line(i, title, genres): return f'{i}\t/m/0{i}\t{title}\t1999\t\t90.0\t{{"/m/1": "English Language"}}\t{{}}\t{json.dumps(genres)}\n'
-    write(tmp_path/'MovieSummaries'/'movie.metadata.tsv', line(7, '"Harbour" Lights', {'/m/a': 'Drama', '/m/b': 'Film noir'})
+    def line(i, title, genres):
+        return f'{i}\t/m/0{i}\t{title}\t1999\t\t90.0\t{{"/m/1": "English Language"}}\t{{}}\t{json.dumps(genres)}\n'
+    write(tmp_path/'MovieSummaries'/'movie.metadata.tsv',
+          line(7, '"Harbour" Lights', {'/m/a': 'Drama', '/m/b': 'Film noir'})
           + line(8, 'No plot', {'/m/c': 'Comedy'}) + line(9, 'No genre', {}))
     write(tmp_path/'MovieSummaries'/'plot_summaries.txt',
           '9\t"Why?" she asks; and, again, why?\n7\tA pilot, an engine\n12\tNobody knows this film | or does\n')
@@ -175,8 +180,10 @@ def test_cmu_movies(tmp_path):
 
 def test_cmu_tables_are_unquoted_and_a_mend_is_said_once(tmp_path):
     line = '{0}\t/m/0{0}\t{1}\t1999\t\t90.0\t{{}}\t{{}}\t{{"/m/a": "Drama"}}\n'.format
-    write(tmp_path/'movie.metadata.tsv', (line(1, '"Heroes"') + line(2, '5" of rain')).encode() + line(3, 'Café').encode('cp1252'))
-    write(tmp_path/'plot_summaries.txt', '1\t"It was spoken."\n2\t"She goes.\n'.encode() + '3\tThe café.\n'.encode('cp1252'))
+    write(tmp_path/'movie.metadata.tsv',
+          (line(1, '"Heroes"') + line(2, '5" of rain')).encode() + line(3, 'Café').encode('cp1252'))
+    write(tmp_path/'plot_summaries.txt',
+          '1\t"It was spoken."\n2\t"She goes.\n'.encode() + '3\tThe café.\n'.encode('cp1252'))
     items = check_items(read_benchmark('cmu-movies', tmp_path))
     assert items.title.tolist() == ['"Heroes"', '5" of rain', 'Café']
     assert items.text.tolist() == ['"It was spoken."', '"She goes.', 'The café.']
@@ -188,7 +195,8 @@ def test_cmu_tables_are_unquoted_and_a_mend_is_said_once(tmp_path):
 
 def test_cmu_books(tmp_path):
     write(tmp_path/'booksummaries'/'booksummaries.txt',
-          '620\t/m/0hhy\tA Farm\tG. O.\t1945\t{"/m/016lj8": "Roman \\u00e0 clef", "/m/06nbt": "Satire"}\t Old Major, a boar, speaks.\n'
+          '620\t/m/0hhy\tA Farm\tG. O.\t1945\t{"/m/016lj8": "Roman \\u00e0 clef", "/m/06nbt": "Satire"}'
+          '\t Old Major, a boar, speaks.\n'
           '843\t/m/0k36\tA Clock\tA. B.\t1962\t\t Alex, a teenager, "rests".\n')
     items = check_items(read_benchmark('cmu-books', tmp_path))
     assert items.genres.tolist() == [['Roman à clef', 'Satire'], []]
@@ -197,7 +205,8 @@ def test_cmu_books(tmp_path):
 
 
 def posters(folder, images):
-    write(folder/'train.csv', 'Id,Genre,Comedy,Drama,N/A,War\ntt1,"[\'Drama\', \'War\']",0,1,0,1\ntt2,[\'Comedy\'],0,0,0,1\n'
+    write(folder/'train.csv',
+          'Id,Genre,Comedy,Drama,N/A,War\ntt1,"[\'Drama\', \'War\']",0,1,0,1\ntt2,[\'Comedy\'],0,0,0,1\n'
           'tt2,[\'Drama\'],0,1,0,0\ntt3,[\'N/A\'],0,0,1,0\n')
     write(folder/'movies.csv', 'Title,Year\nOne,1990\n')
     for name in ('tt1', 'tt2', 'tt3'): picture(folder/images/f'{name}.jpg')
@@ -216,7 +225,8 @@ def test_posters(tmp_path, images):
 
 
 def test_posters_with_a_comma_in_a_column_name(tmp_path):
-    write(posters(tmp_path, 'Images')/'train.csv', '"Id","Genre","Crime, true","Say ""War"""\ntt1,"[\'Crime, true\']",1,0\n'
+    write(posters(tmp_path, 'Images')/'train.csv',
+          '"Id","Genre","Crime, true","Say ""War"""\ntt1,"[\'Crime, true\']",1,0\n'
           'tt2,"[\'Say ""War""\']",0,1\n')
     items = read_benchmark('posters', tmp_path)
     assert not {'Crime, true', 'Say "War"'} & set(items), 'one-hot columns give the genre away'
@@ -234,7 +244,8 @@ def test_posters_table_must_be_one(tmp_path):
 # What is missing
 
 def test_unknown_names(tmp_path):
-    for call in (lambda name: read_benchmark(name, tmp_path), published_scores, lambda name: beside_published(name, {})):
+    for call in (lambda name: read_benchmark(name, tmp_path), published_scores,
+                 lambda name: beside_published(name, {})):
         with pytest.raises(ItemsError, match="Did you mean 'mm-imdb'?.*There are 'bookcover30'"): call('mmimdb')
     with pytest.raises(ItemsError, match='does not exist'): read_benchmark('mpst', tmp_path/'nowhere')
 
@@ -266,7 +277,8 @@ def test_every_figure_has_its_source(name):
 def test_second_hand_and_other_splits_are_marked():
     notes = published_scores('mm-imdb').set_index('method').note
     assert 'from memory' in notes['GMU'] and '.54' in notes['GMU']
-    assert notes[['GMU', 'MMBT']].str.contains('second hand').all() and notes.drop(['GMU', 'MMBT']).str.contains('split').all()
+    assert notes[['GMU', 'MMBT']].str.contains('second hand').all()
+    assert notes.drop(['GMU', 'MMBT']).str.contains('split').all()
     assert published_scores('bookcover30').query('year < 2026').note.eq('').all()
     assert len(MM_IMDB_GENRES) == len(set(MM_IMDB_GENRES)) == 23
 

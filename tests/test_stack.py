@@ -32,7 +32,8 @@ def test_a_silent_model_leaves_the_stack_of_the_others():
     for set_ in ((0, 1), (2,)):
         hidden = np.full_like(found, np.nan)
         hidden[list(set_)] = found[list(set_)]
-        assert np.allclose(stack.predict_proba(hidden), ProbabilityStack().fit(found[list(set_)], y).predict_proba(found[list(set_)]), atol=1e-4)
+        assert np.allclose(stack.predict_proba(hidden),
+                           ProbabilityStack().fit(found[list(set_)], y).predict_proba(found[list(set_)]), atol=1e-4)
 
 
 def test_noise_gets_no_say():
@@ -92,7 +93,8 @@ def test_odd_probabilities_and_silence():
     stack = ProbabilityStack().fit(found, y)
     assert np.isfinite(stack.predict_proba(found)).all()
     found[:, 4] = np.nan
-    with pytest.raises(ValueError, match='1 of 100 rows hold nothing that this model reads: 4'): stack.predict_proba(found)
+    with pytest.raises(ValueError, match='1 of 100 rows hold nothing that this model reads: 4'):
+        stack.predict_proba(found)
 
 
 def test_a_model_that_could_read_few_rows_is_not_trusted_beside_others():
@@ -102,7 +104,8 @@ def test_a_model_that_could_read_few_rows_is_not_trusted_beside_others():
     stack = ProbabilityStack().fit(found, y)
     alone = np.where(np.array([True, False])[:, None, None], found_new, np.nan)
     assert np.allclose(stack.predict_proba(found_new), stack.predict_proba(alone))
-    timid = stack.predict_proba(found_new[:, :50]*np.array([np.nan, 1])[:, None, None])       # what it alone says is shrunk
+    alone = found_new[:, :50]*np.array([np.nan, 1])[:, None, None]
+    timid = stack.predict_proba(alone)       # what it alone says is shrunk
     assert abs(timid - y.mean(0)).mean() < abs(found_new[1, :50] - y.mean(0)).mean()
 
 
@@ -127,7 +130,8 @@ def test_groups_stay_together_in_left_out_predictions():
     assert np.array_equal(a[[17, 217]], b[[17, 217]])
 
 
-@pytest.mark.parametrize('bad, message', [(lambda p: p*100, 'no probability'), (lambda p: p[:, :5], 'Pass the same rows'), (lambda p: p[0], 'of shape'),
+@pytest.mark.parametrize('bad, message', [(lambda p: p*100, 'no probability'),
+                                          (lambda p: p[:, :5], 'Pass the same rows'), (lambda p: p[0], 'of shape'),
                                           (lambda p: np.where(p > .5, np.inf, p), 'no probability')])
 def test_odd_input_is_one_line(bad, message):
     y, found = case(60, 0)

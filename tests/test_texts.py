@@ -68,7 +68,8 @@ def test_mends(dirty, text, kind):
     '😀 👩🏽‍🚀 🏳️‍🌈 three words here', 'سلام عليكم يا \u200fصديقي', 'שלום \u202bעולם\u202c טוב', 'क्या हाल है',
     'می‌خواهم بروم خانه',
     '猫は三匹', 'a < b and c > d', 'I <3 this <blank> page', 'AT&T and R&B & more', 'One line.\nTwo lines.\n\nA paragraph.',
-    'It ends with dots...', 'He wanted more', '[REC] and (this) {too}', 'C:\\new\\table is a path', "x" + LOREM + ' ' + LOREM])
+    'It ends with dots...', 'He wanted more', '[REC] and (this) {too}', 'C:\\new\\table is a path',
+    "x" + LOREM + ' ' + LOREM])
 def test_what_is_sound_stays(text): assert clean_text(text) == (text, [])
 
 
@@ -91,13 +92,15 @@ def test_near_empty_texts_are_kept_and_noted():
 @pytest.mark.parametrize('how', ['surrogateescape', 'replace', 'latin-1', 'bytes', 'base64'])
 def test_binary_is_named(how):
     data = rng_for(0, 'binary').bytes(5000)
-    text = {'bytes': data, 'latin-1': data.decode('latin-1'), 'base64': 'data:image/png;base64,' + 'iVBORw0KGgo'*50}.get(how)
+    text = {'bytes': data, 'latin-1': data.decode('latin-1'),
+            'base64': 'data:image/png;base64,' + 'iVBORw0KGgo'*50}.get(how)
     clean, kinds = clean_text(data.decode('utf-8', how) if text is None else text)
     assert clean is None and kinds[-1] == 'binary data, no text: taken away'
 
 
-@pytest.mark.parametrize('text', ['x'*10**7, LOREM*10**5, '<b'*10**5, '<!--'*10**5, '\\'*10**5 + "'", '&' + 'amp;'*10**5,
-                                  'x' + ' '*10**5 + 'x', '...more '*10**5, '...'*10**5, 'ab'*10**5, '\n \n'*10**5, '\ud800'*10**6,
+@pytest.mark.parametrize('text', ['x'*10**7, LOREM*10**5, '<b'*10**5, '<!--'*10**5, '\\'*10**5 + "'",
+                                  '&' + 'amp;'*10**5, 'x' + ' '*10**5 + 'x', '...more '*10**5, '...'*10**5,
+                                  'ab'*10**5, '\n \n'*10**5, '\ud800'*10**6,
                                   'a\u0301'*10**5, '<b ' + ' '*10**5, 'more'*10**5], ids=range(15))
 def test_long_and_nasty_texts_take_no_time(text):
     start = time.perf_counter()
@@ -107,8 +110,10 @@ def test_long_and_nasty_texts_take_no_time(text):
     assert len(clean or '') <= MAX_CHARS
 
 
-fragments = st.sampled_from(['&', 'amp;', '&lt;', 'b', '>', '<p>', '</b>', '<', '\0', '\x07', '\ufeff', 'é', '\u00c3', '\u00a9', '\u0301', '\\',
-                             "'", ' ', '\n', '\u00a0', '...', 'more', LOREM, LOREM[:40], '😀', '\ud83d', '\udce9', '&#1;', '猫', 'שלום', '—'])
+fragments = st.sampled_from(['&', 'amp;', '&lt;', 'b', '>', '<p>', '</b>', '<', '\0', '\x07', '\ufeff', 'é', '\u00c3',
+                             '\u00a9', '\u0301', '\\',
+                             "'", ' ', '\n', '\u00a0', '...', 'more', LOREM, LOREM[:40], '😀', '\ud83d', '\udce9',
+                             '&#1;', '猫', 'שלום', '—'])
 
 @given(st.lists(fragments | st.text(max_size=3), max_size=12).map(''.join))
 def test_cleaning_twice_changes_nothing(s):
@@ -174,7 +179,8 @@ def check_windows(text, windows, all_ids, spans, room, stride, n_before, n_after
     assert seen == set(spans)
 
 
-@given(st.lists(st.sampled_from('abcdefgh?'), max_size=60), st.integers(0, 2), st.integers(0, 2), st.integers(1, 12), st.data())
+@given(st.lists(st.sampled_from('abcdefgh?'), max_size=60), st.integers(0, 2), st.integers(0, 2), st.integers(1, 12),
+       st.data())
 def test_windows_cover_the_text(letters, n_before, n_after, room, data):
     stride = data.draw(st.integers(0, room - 1))
     tokenizer = word_tokenizer([f'[A{i}]' for i in range(n_before)], [f'[Z{i}]' for i in range(n_after)])
@@ -209,10 +215,12 @@ def test_transformers_give_the_same_overflow(bert):
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(bert.to_str()), pad_token='[PAD]')
     texts = [LOREM*9, '', 'Short one.', LOREM]
     windows = text_windows(texts, fast, max_length=32, stride=8)
-    theirs = fast(texts, max_length=32, stride=8, truncation=True, return_overflowing_tokens=True, return_offsets_mapping=True)
+    theirs = fast(texts, max_length=32, stride=8, truncation=True, return_overflowing_tokens=True,
+                  return_offsets_mapping=True)
     flat = [w for ws in windows for w in ws]
     assert [w.ids.tolist() for w in flat] == theirs['input_ids']
-    assert [len(ws) for ws in windows] == pd.Series(theirs['overflow_to_sample_mapping']).value_counts().sort_index().tolist()
+    counts = pd.Series(theirs['overflow_to_sample_mapping']).value_counts().sort_index()
+    assert [len(ws) for ws in windows] == counts.tolist()
     for w, spans in zip(flat, theirs['offset_mapping']): assert w.spans[1:-1].tolist() == [list(s) for s in spans[1:-1]]
     cut = {'max_length': 32, 'stride': 8}
     assert {k: fast.backend_tokenizer.truncation[k] for k in cut} == cut      # theirs is as they left it
@@ -221,7 +229,8 @@ def test_transformers_give_the_same_overflow(bert):
 def test_windows_of_bytes_without_special_tokens():
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                  show_progress=False)
     tokenizer.train_from_iterator([LOREM], trainer)
     text = LOREM + ' 😀 שלום, Zoë! ' + LOREM
     windows = text_windows(text, tokenizer, max_length=16, stride=5)
@@ -257,7 +266,8 @@ def test_windows_take_time_in_proportion(bert):
         text_windows(LOREM*n, bert, max_chars=None)
         return time.perf_counter() - start
     seconds(100)
-    assert min(seconds(8000) for _ in range(2)) < 25*min(seconds(1000) for _ in range(3)) # 8 in proportion, 64 if squared
+    long, short = min(seconds(8000) for _ in range(2)), min(seconds(1000) for _ in range(3))
+    assert long < 25*short # 8 in proportion, 64 if squared
 
 
 def test_window_errors(bert):
@@ -273,7 +283,8 @@ def test_window_errors(bert):
 
 
 def test_import_needs_no_transformers():
-    code = "import sys, genre_fastai.data.texts; assert not {'torch', 'fastai', 'transformers', 'tokenizers'} & set(sys.modules)"
+    code = ("import sys, genre_fastai.data.texts; "
+            "assert not {'torch', 'fastai', 'transformers', 'tokenizers'} & set(sys.modules)")
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -291,7 +302,8 @@ def edited_texts(n=60, seed=0):
     return [' '.join(f'w{w}' for w in words) for words in texts]
 
 
-@pytest.mark.parametrize('threshold, unit, size', [(.8, 'words', 2), (.6, 'words', 1), (.3, 'words', 3), (.7, 'characters', 5), (1., 'words', 2)])
+@pytest.mark.parametrize('threshold, unit, size', [(.8, 'words', 2), (.6, 'words', 1), (.3, 'words', 3),
+                                                   (.7, 'characters', 5), (1., 'words', 2)])
 def test_clusters_are_those_of_all_pairs(threshold, unit, size):
     texts = edited_texts()
     def shingles(text):
@@ -321,7 +333,8 @@ def test_clusters_do_not_depend_on_rows_or_process():
 
 
 def test_blank_and_short_texts_stand_alone():
-    short = [None, '', ' ', '...', 'Plot unknown.', 'Plot unknown.', 'To be announced', 'To be announced', 'a b c d e f g', 'a b c d e f g']
+    short = [None, '', ' ', '...', 'Plot unknown.', 'Plot unknown.', 'To be announced', 'To be announced',
+             'a b c d e f g', 'a b c d e f g']
     assert text_clusters(short).isna().all()
     assert not len(text_duplicates(make_items(text=short)))
     assert text_clusters([]).tolist() == []
@@ -331,8 +344,10 @@ def test_blank_and_short_texts_stand_alone():
 
 
 def test_duplicates_have_the_form_of_those_of_pictures():
-    items = make_items(item_id=['z', 'y', 'x', 'w', 'v'], text=[LOREM, LOREM + ' Until now.', LOREM.upper(), 'Ten other words ' * 4, 'ten other WORDS ' * 4],
-                       genres=[['War', 'Pop'], ['Pop', 'War'], [], ['War'], ['Pop']]).set_index(pd.Index([7, 7, 9, 9, 9]))
+    texts = [LOREM, LOREM + ' Until now.', LOREM.upper(), 'Ten other words ' * 4, 'ten other WORDS ' * 4]
+    items = make_items(item_id=['z', 'y', 'x', 'w', 'v'], text=texts,
+                       genres=[['War', 'Pop'], ['Pop', 'War'], [], ['War'], ['Pop']])
+    items = items.set_index(pd.Index([7, 7, 9, 9, 9]))
     found = text_duplicates(items)
     assert found.columns.tolist() == ['kind', 'group', 'item_id', 'genres', 'conflict']
     assert found.item_id.tolist() == ['z', 'y', 'x']    # w and v are equal: the same text, not nearly the same
@@ -348,7 +363,8 @@ def test_duplicates_have_the_form_of_those_of_pictures():
 
 
 def test_a_template_does_not_take_time_squared():
-    texts = [f'This is the great story of number {i}, a hero who rises against all odds and finds love' for i in range(3000)]
+    texts = [f'This is the great story of number {i}, a hero who rises against all odds and finds love'
+             for i in range(3000)]
     start = time.perf_counter()
     assert text_clusters(texts, threshold=.7).nunique() == 1
     assert time.perf_counter() - start < 15
@@ -358,12 +374,17 @@ def test_a_template_does_not_take_time_squared():
 
 @pytest.mark.parametrize('genre, text, said', [
     ('Comedy', 'Two comedies in one.', True), ('Comedies', 'A COMEDY.', True), ('Comedy', 'A comedian.', False),
-    ('War', 'The Warsaw pact', False), ('War', 'A war-torn land', True), ('Wars', 'one war', True), ('Mystery', 'mysteries', True),
-    ('Sci-Fi', 'a SciFi story', True), ('Sci-Fi', 'sci fi', True), ('sci fi', 'Sci-Fi', True), ('Sci-Fi', 'science fiction', False),
-    ('Science Fiction', 'a science-fiction tale', True), ('Arts & Photography', 'the art of war', True), ('R&B', 'his R&B years', True),
+    ('War', 'The Warsaw pact', False), ('War', 'A war-torn land', True), ('Wars', 'one war', True),
+    ('Mystery', 'mysteries', True),
+    ('Sci-Fi', 'a SciFi story', True), ('Sci-Fi', 'sci fi', True), ('sci fi', 'Sci-Fi', True),
+    ('Sci-Fi', 'science fiction', False),
+    ('Science Fiction', 'a science-fiction tale', True), ('Arts & Photography', 'the art of war', True),
+    ('R&B', 'his R&B years', True),
     ('R&B', 'plan B', False), ('Fiction > Crime', 'a crime', True), ('Fiction > Crime', 'pure fiction', False),
-    ("Children's", "a children's book", True), ('C++', 'a c section', True), ('Boss', 'bosses', True), ('Essay', 'essays', True),
-    ('Food and Drink', 'a drink', True), ('???', 'what???', False), ('Action', 'inaction', False), ('Música', 'MÚSICA', True)])
+    ("Children's", "a children's book", True), ('C++', 'a c section', True), ('Boss', 'bosses', True),
+    ('Essay', 'essays', True),
+    ('Food and Drink', 'a drink', True), ('???', 'what???', False), ('Action', 'inaction', False),
+    ('Música', 'MÚSICA', True)])
 def test_names_in_texts(genre, text, said):
     table = text_leakage(make_items(text=[text, 'Nothing here.'], genres=[[genre], ['Zzz']]))
     assert table.with_name[genre] == said
@@ -389,11 +410,13 @@ def test_leakage_counts_and_lift():
 
 
 def test_spellings_are_offered_for_a_merge():
-    genres = [['Drama'], [' Drama '], ['drama', 'Sci-Fi'], ['Drama'], ['Sci Fi'], ['SCI-FI'], ['Sci-Fi'], ['Arts & Crafts'], ['Arts and  Crafts'],
+    genres = [['Drama'], [' Drama '], ['drama', 'Sci-Fi'], ['Drama'], ['Sci Fi'], ['SCI-FI'], ['Sci-Fi'],
+              ['Arts & Crafts'], ['Arts and  Crafts'],
               ['Arts and  Crafts'], [' War '], ['!!!'], ['???'], ['Pop']]
     items = make_items(genres=genres)
     merges = suggest_merges(items)
-    assert merges['into'].to_dict() == {' Drama ': 'Drama', 'drama': 'Drama', 'SCI-FI': 'Sci-Fi', 'Sci Fi': 'Sci-Fi', ' War ': 'War',
+    assert merges['into'].to_dict() == {' Drama ': 'Drama', 'drama': 'Drama', 'SCI-FI': 'Sci-Fi', 'Sci Fi': 'Sci-Fi',
+                                        ' War ': 'War',
                                         'Arts & Crafts': 'Arts and Crafts', 'Arts and  Crafts': 'Arts and Crafts'}
     assert merges.loc['drama', ['items', 'total']].tolist() == [1, 4]
     assert items.genres.tolist() == genres               # nothing is merged silently
@@ -404,8 +427,10 @@ def test_spellings_are_offered_for_a_merge():
 
 
 @pytest.mark.parametrize('values, is_id', [
-    ([f'tt{i:07d}' for i in range(9)], True), ([f'{i}.jpg' for i in range(9)], True), (range(9), True), ([*range(9), None], True),
-    ([f'https://example.org/{i}' for i in range(9)], True), (['abc']*9, False), ([f'word {i}' for i in range(9)], False),
+    ([f'tt{i:07d}' for i in range(9)], True), ([f'{i}.jpg' for i in range(9)], True), (range(9), True),
+    ([*range(9), None], True),
+    ([f'https://example.org/{i}' for i in range(9)], True), (['abc']*9, False),
+    ([f'word {i}' for i in range(9)], False),
     (['Jaws', 'Alien'], False), ([f'猫{i}' for i in range(9)], False), ([None]*9, False), ([], False),
     ([*map(str, range(9)), 'A text of some words'], False), (['x'*200 + str(i) for i in range(9)], False)])
 def test_ids_are_told_from_texts(values, is_id):
@@ -435,7 +460,8 @@ def test_descriptions_of_books(real):
 
 
 def test_plots_as_they_stand_in_the_file(real):
-    with open(real/'imdb_four_genre_plots.csv', encoding='utf-8', errors='surrogateescape') as f: rows = list(csv.DictReader(f))
+    with open(real/'imdb_four_genre_plots.csv', encoding='utf-8', errors='surrogateescape') as f:
+        rows = list(csv.DictReader(f))
     column = max(rows[0], key=lambda name: len(rows[0][name]))
     counts = mend_counts(clean_texts([row[column] for row in rows]))
     assert counts['double encoding mended'] >= 90

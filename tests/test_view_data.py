@@ -80,10 +80,12 @@ def test_facts_about_texts_and_genres():
 def test_every_row_of_texts_is_in_one_heap():
     plot = 'A retired detective returns to the island.'
     items = make_items(item_id=list('abcdefgh'),
-                       text=[plot, f'<p>{plot.upper()}</p>', None, ' ', '\x01\x02\x03\x04 x', 'Unknown', 'No genre &amp; a plot', 'A &amp; B went home'],
+                       text=[plot, f'<p>{plot.upper()}</p>', None, ' ', '\x01\x02\x03\x04 x', 'Unknown',
+                             'No genre &amp; a plot', 'A &amp; B went home'],
                        genres=['War', 'Pop', 'War', 'War', 'War', 'War', None, 'Pop']).set_index(pd.Index([7]*8))
     texts = describe_items(items).value['texts']
-    assert {k: texts[k] for k in ('rows', 'incomplete', 'repeated', 'left')} == {'rows': 8, 'incomplete': 4, 'repeated': 1, 'left': 3}
+    found = {k: texts[k] for k in ('rows', 'incomplete', 'repeated', 'left')}
+    assert found == {'rows': 8, 'incomplete': 4, 'repeated': 1, 'left': 3}
     assert [texts[f'... {k}'] for k in ('no text', 'binary data, or no word in it', 'no genre')] == [1, 2, 1]
     assert (texts['... to be cleaned'], texts['kinds of mends']) == (1, 'HTML entities replaced 1')
     assert texts['... of fewer than 3 words'] == 1 and texts['... with different genres'] == 1
@@ -91,7 +93,8 @@ def test_every_row_of_texts_is_in_one_heap():
 
 
 def test_half_characters_and_long_texts_are_measured_and_drawn():
-    items = make_items(item_id=list('abc'), text=['half \ud83d a caf\udce9', 'word '*2_100_000, '😀 سلام'], genres=['War', 'War', 'Pop $ $'])
+    items = make_items(item_id=list('abc'), text=['half \ud83d a caf\udce9', 'word '*2_100_000, '😀 سلام'],
+                       genres=['War', 'War', 'Pop $ $'])
     texts = describe_items(items).value['texts']
     assert texts['words, longest'] == '2,100,000 (b)' and 'cut to 100,000 characters 1' in texts['kinds of mends']
     assert plot_text_lengths(items, by_genre=True).get_xscale() == 'log' and plot_text_lengths(items).patches
@@ -100,7 +103,8 @@ def test_half_characters_and_long_texts_are_measured_and_drawn():
 
 
 def test_genres_that_are_named_and_ids_for_texts():
-    items = make_items(text=['A war story', 'Two wars', 'A song', 'A war song', None], genres=['War', 'War', 'War', 'Pop', 'Pop'])
+    items = make_items(text=['A war story', 'Two wars', 'A song', 'A war song', None],
+                       genres=['War', 'War', 'War', 'Pop', 'Pop'])
     named = describe_items(items).value['texts that name their genre']
     assert named.to_dict() == {'War': '2 of 3 (67%), of other texts 100.0%', 'Pop': '0 of 1 (0%), of other texts 0.0%'}
     assert 'texts that name their genre' not in describe_items(items[4:]).value
@@ -185,7 +189,8 @@ def test_histogram_counts_every_text():
 
 
 def test_a_box_for_each_genre():
-    items = make_items(text=['w '*n for n in [1, 2, 3, 90, 5]] + [None], genres=[['A'], ['A', 'B'], ['B'], ['B'], [], ['C']])
+    items = make_items(text=['w '*n for n in [1, 2, 3, 90, 5]] + [None],
+                       genres=[['A'], ['A', 'B'], ['B'], ['B'], [], ['C']])
     ax = plot_text_lengths(items, by_genre=True)
     assert [label.get_text() for label in ax.get_yticklabels()] == ['B (3)', 'A (2)']
     assert ax.get_xscale() == 'log' and [line.get_xdata().tolist() for line in ax.lines][-1] == [90, 2]
