@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .items import check_items, genre_matrix, is_synthetic
 from .evaluate.metrics import tune_thresholds
-from .learn.blocks import text_reader
+from .learn.blocks import metadata_reader, text_reader
 from .learn.learner import has_several, input_column, predict_items
 from .predict.bundle import MADE_DATA, model_card, save_bundle
 from .predict.modalities import NetworkModality, Predictor, row_fingerprints
@@ -29,7 +29,9 @@ def network_modality(
     reader, column = text_reader(learn.dls), input_column(learn.dls)
     size = None if column == 'text' else picture_size(learn)
     reading = dict(max_length=reader.max_length, stride=reader.stride, max_windows=reader.max_windows) if reader else {}
-    return NetworkModality(copy.deepcopy(learn.model), has_several(learn.dls), size, **reading)
+    metadata = metadata_reader(learn.dls)
+    return NetworkModality(copy.deepcopy(learn.model), has_several(learn.dls), size, **reading,
+                           table=metadata and metadata.table)
 
 def save_learner(
     learn:Learner, # Fitted, from `genre_learner`

@@ -168,3 +168,40 @@ def test_former_names_warn_and_work(films):
         warnings.simplefilter('error')
         with pytest.raises(ImportError): from genre_fastai.sources import no_such_reader
     with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(modalities='meta').fit(films)
+
+
+@pytest.mark.parametrize('meta_cols', [None, ['director', 'runtime']])
+def test_a_fused_network_is_saved_loaded_and_served(films, tmp_path, meta_cols):
+    from genre_fastai.encoders.text import tiny_text_encoder
+    from genre_fastai.fine_tune import save_learner
+    from genre_fastai.learn.blocks import fused_block
+    from genre_fastai.learn.learner import genre_learner, predict_items
+    items = made_metadata(films).astype({'image': object, 'text': object})
+    items.loc[items.index[::5], 'image'] = None
+    items.loc[items.index[1::5], 'text'] = None
+    encoder = tiny_text_encoder(tmp_path/'tiny', items.text.dropna())
+    block = fused_block(items, size=64, encoder=encoder, max_length=32, stride=8, meta_cols=meta_cols)
+    learn = genre_learner(block.dataloaders(items, bs=16, num_workers=0), 'test_resnet', weights=('random', None))
+    learn.model.fast = False
+    with learn.no_bar(): learn.fine_tune_stages(head_epochs=2, top_epochs=1, all_epochs=1, lr=3e-3)
+    rows = items[items.split == 'test']
+    expected = predict_items(learn, rows)
+    folder = save_learner(learn, tmp_path/'m')
+    given = json.dumps([[None if pd.isna(v) else v for v in rows[c]] for c in ('image', 'text', 'director', 'runtime')])
+    code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle;'
+            'from genre_fastai.predict.modalities import predict_batch; images, texts, people, minutes = json.loads(sys.argv[2]);'
+            f'more = dict(director=people, runtime=minutes) if {bool(meta_cols)} else {{}};'
+            'p = predict_batch(load_bundle(sys.argv[1]), images, texts, **more); assert "fastai" not in sys.modules;'
+            'print(json.dumps(p.tolist()))')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, given], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert np.abs(np.array(json.loads(done.stdout)) - expected).max() < 1e-5
+    clf = GenreClassifier.load(folder)
+    assert np.abs(clf.predict_proba(rows) - expected).max() < 1e-5 and len(clf.predict(rows)) == len(rows)
+    if meta_cols:
+        bare = clf.predict_proba(rows.assign(director=None, runtime=None))
+        assert np.abs(bare - expected).max() > 1e-4, 'metadata is read'
+    damaged = bytearray((folder/'model.safetensors').read_bytes())
+    damaged[len(damaged)//2] ^= 1
+    (folder/'model.safetensors').write_bytes(damaged)
+    with pytest.raises(BundleError, match='SHA-256'): load_bundle(folder)

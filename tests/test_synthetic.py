@@ -11,14 +11,8 @@ from genre_fastai.data.clean import clean_items
 from genre_fastai.data.genres import add_parents, merge_genres, roll_up_genres, to_single_label
 from genre_fastai.data.split import fold_items, sample_items, split_items
 from genre_fastai.datasets.covers import TRAITS
-<<<<<<< HEAD
 from genre_fastai.datasets.synthetic import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items, made_metadata,
                                              made_vocab, read_items, trait_odds, write_sentence)
-=======
-from genre_fastai.datasets.synthetic import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items,
-                                             made_vocab,
-                                trait_odds, write_sentence)
->>>>>>> hbench
 
 FAULTS = dict(damaged=.15, blank=.05, duplicates=.25)
 
@@ -221,8 +215,7 @@ def test_best_possible_on_some_rows_and_without_noise(tmp_path):
     (dict(n_genres=1), 'has 2 to 30 genres'), (dict(n_genres=31), 'has 2 to 30 genres'),
     (dict(kind='album'), "use one of ['cover', 'poster']"), (dict(label_noise=1.5), 'between 0 and 1'),
     (dict(damaged=.5, blank=.3, duplicates=.3), 'at most .9'), (dict(images=False, synopsis_sentences=0), 'neither'),
-    (dict(images=False, blank=.1), 'set images=True'), (dict(decoy=True), 'set mark=True'),
-    (dict(telling_sentences=9), 'do not fit into 6'),
+    (dict(images=False, blank=.1), 'set images=True'), (dict(decoy=True), 'set mark=True'), (dict(telling_sentences=9), 'do not fit into 6'),
     (dict(size=(20, 20)), '48 pixels'), (dict(n=0), 'at least one item')])
 def test_wrong_arguments(tmp_path, kwargs, message):
     with pytest.raises(ItemsError) as error: made_items(tmp_path/'w', **{'n': 3, **kwargs})

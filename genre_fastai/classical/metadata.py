@@ -23,7 +23,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.preprocessing import SplineTransformer, normalize
 from sklearn.utils.validation import check_is_fitted
 
-from ..items import (ITEM_COLUMNS, TRUTH_COLUMNS, ItemsError, check_items, genre_matrix, genre_vocab,
+from ..items import (ITEM_COLUMNS, TRUTH_COLUMNS, ItemsError, checked, genre_matrix, genre_vocab,
                                 is_synthetic, item_groups, nearest, some)
 from ..state import from_state, nest, nested, state_of, stateful
 from ..data.cells import (as_text, guess_separator, is_genre, is_literal, names_in, parse_genres,
@@ -329,6 +329,7 @@ def _readings(cells):
     kinds = [NumberColumn(), NameColumn()] if few else [NumberColumn()]
     return [kind.fit(numbers).transform(numbers) for kind in kinds]
 
+@checked('genres')
 def suspect_columns(
     items:pd.DataFrame, # Items with genres; rows of the same `group`, where they have it, stay in one fold
     columns=None, # Columns to try; None: all metadata
@@ -336,7 +337,6 @@ def suspect_columns(
     min_count:int=5, # Genres with fewer items, or that fewer are without, are passed over
 )->pd.DataFrame: # A row a column and genre: column, genre, average precision, share (of items with the genre)
     "Columns that give a genre away by themselves (5-fold, left-out rows): suspected leaks"
-    check_items(items, needs='genres')
     columns = metadata_columns(items) if columns is None else [columns] if isinstance(columns, str) else list(columns)
     if unknown := [c for c in columns if c not in items]:
         raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')

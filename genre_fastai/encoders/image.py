@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..runs import DiskCache, cache_folder, progress
-from ..items import check_items
+from ..items import checked
 from ..state import stateful
 from ..data.images import digest_images, open_image, squeeze
 from .weights import BODIES, Weights, WeightsError, body_config, resolve_weights, with_tag
@@ -342,6 +342,7 @@ def prepare_picture(
     if isinstance(source, Image.Image): return encoder.prepare(source.convert('RGB'))
     return encoder.prepare(open_image(source, size=int(np.max(getattr(encoder, 'size', 96)))))
 
+@checked('image', every=True)
 def embed_items(
     items:pd.DataFrame, # Items that all have a readable picture (`clean_items` sees to that)
     encoder='colours', # See `make_encoder`
@@ -349,7 +350,6 @@ def embed_items(
     bs:int=32, # Pictures a batch
 )->np.ndarray: # (n, d) float32, in the order of the rows
     "One vector a picture; remembered by content and encoder, so that a killed call goes on where it stopped"
-    check_items(items, needs='image', every=True)
     encoder = make_encoder(encoder)
     cache = DiskCache(cache_folder()/'vectors.sqlite') if cache is None else cache
     keys = [f'{encoder.name}|{digest}' for digest in digest_images(items)]

@@ -137,11 +137,11 @@ def _window_reader(model, xb):
         def read(v): return model.head(v, torch.full((len(v),), v.shape[1], device=v.device))
         body, pooling = model.body, model.head
     else:
-        x, present = xb[0].as_subclass(torch.Tensor), xb[-1].as_subclass(torch.Tensor)
+        x, *meta, present = (t.as_subclass(torch.Tensor) for t in (xb[0], *xb[2:]))
         picture = read_where(model._see, model.body.n_out, x, present[:, 0])
         def read(v):
             counts = torch.full((len(v),), v.shape[1], device=v.device)
-            return model.head(picture.expand(len(v), -1), v, counts, present.expand(len(v), -1))
+            return model.head(picture.expand(len(v), -1), v, counts, *(t.expand(len(v), -1) for t in (present, *meta)))
         body, pooling = model.text_body, model.head.windows
     vectors = body.read(ids).float()
     return vectors, pooling.shares(vectors[None], torch.tensor([len(vectors)], device=vectors.device))[0], read

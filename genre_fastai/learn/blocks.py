@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OpenCover', 'check_readable', 'fit_rows', 'split_rows', 'GenreDataBlock', 'genre_block', 'cover_transforms',
            'loading_workers', 'cover_block', 'poster_block', 'TensorWindows', 'ReadWindows', 'pad_windows', 'LengthDL',
-           'synopsis_block', 'text_reader', 'show_batch', 'show_results', 'TensorPresent', 'OpenPicture', 'present_in',
-           'fused_block']
+           'synopsis_block', 'text_reader', 'show_batch', 'show_results', 'TensorPresent', 'TensorMetadata',
+           'ReadMetadata', 'OpenPicture', 'present_in', 'metadata_reader', 'fused_block']
 
 # %% ../../nbs/42_learn.blocks.ipynb #02b5d53e
 import textwrap, warnings
@@ -20,11 +20,12 @@ from fastai.vision.all import (CategoryBlock, DataBlock, DataLoaders, IntToFloat
                                default_device, delegates, dispatch, get_grid, num_cpus)
 from PIL import Image
 
-from ..items import ItemsError, check_items, genre_vocab, is_multilabel, some
+from ..items import ItemsError, check_items, genre_vocab, is_multilabel, nearest, some
 from ..data.images import ImageCache, open_image, squeeze
 from ..data.texts import text_windows
 from ..encoders.weights import PACKAGE, TextWeights, resolve_text_weights
 from ..encoders.text import text_tokenizer
+from ..classical.metadata import MetadataTable
 
 # %% ../../nbs/42_learn.blocks.ipynb #b5abc7d7
 class OpenCover(Transform):
@@ -238,9 +239,10 @@ class LengthDL(SortedDL):
 
 def _row_text(row): return row.text if isinstance(row.text, str) else ''  # a missing one counts as an empty one
 
-def _fit_texts(items, reader, column='text'):
+def _fit_texts(items, reader, column='text', metadata=None):
     rows = fit_rows(items, column)
     reader.remember(map(_row_text, rows.itertuples()))
+    if metadata: metadata.fit(rows)
     return rows
 
 def synopsis_block(
@@ -260,8 +262,11 @@ def text_reader(
     dls:DataLoaders, # From any block
 )->ReadWindows: # None: they hold no texts
     "What turns the texts of `dls` into windows"
+    return _transform(dls, ReadWindows)
+
+def _transform(dls, kind):
     fs = [f for tl in getattr(dls.train_ds, 'tls', []) for f in tl.tfms.fs]
-    return next((f for f in fs if isinstance(f, ReadWindows)), None)
+    return next((f for f in fs if isinstance(f, kind)), None)
 
 def _short(text, n=60): return text if len(text) <= n else f'{text[:n].rstrip()} …'
 
@@ -300,7 +305,48 @@ def show_results(
 
 # %% ../../nbs/42_learn.blocks.ipynb #abd2869e
 class TensorPresent(TensorBase):
-    "Has an item a picture, has it a text? (2,) bool; or of a batch, (n, 2)"
+    "Has an item a picture, a text, metadata? (2,) or (3,) bool; or of a batch, (n, 2) or (n, 3)"
+
+class TensorMetadata(TensorBase):
+    "Numbers of an item's metadata, (n_meta,), or of a batch, (n, n_meta)"
+
+class ReadMetadata(Transform):
+    "Columns of metadata to `TensorMetadata`, by a `MetadataTable` that is fitted on the training rows"
+    def __init__(self,
+        columns:list, # Their names
+    ): self.columns, self.table, self.known = [columns] if isinstance(columns, str) else list(columns), MetadataTable(), {}
+
+    def fit(self,
+        rows:pd.DataFrame, # From `fit_rows`
+    ):
+        "Fit on the training rows, and remember what all of them say; `ItemsError` where no column can be used"
+        if unknown := [c for c in self.columns if c not in rows]:
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], rows.columns)} Name columns of the items.')
+        self.table.fit(rows.loc[rows.split == 'train', self.columns])
+        self.known = dict(zip(map(_cell_key, self.cells(rows)), self.vectors(rows)))
+
+    def cells(self,
+        rows:pd.DataFrame, # Items
+    )->list: # A dict a row
+        "Rows as what `encodes` takes"
+        return rows.reindex(columns=self.columns).to_dict('records')
+
+    def vectors(self,
+        rows:pd.DataFrame, # Items
+    )->np.ndarray: # (n, n_meta) float32
+        "What their metadata says"
+        return self.table.transform(rows.reindex(columns=self.columns)).toarray()
+
+    def encodes(self, cells:dict):
+        key = _cell_key(cells)
+        if key not in self.known: return TensorMetadata(torch.from_numpy(self.vectors(pd.DataFrame([cells]))[0]))
+        return TensorMetadata(torch.from_numpy(self.known[key]))
+
+    def row_cells(self, row): return {c: row[c] for c in self.columns}
+    def row_present(self, row):
+        return TensorPresent(torch.cat([_row_present(row), self.encodes(self.row_cells(row)).any()[None]]))
+
+def _cell_key(cells): return tuple(f'{name}={cell}' for name, cell in sorted(cells.items()))
 
 class OpenPicture(OpenCover):
     "As `OpenCover`; where there is no path, a black picture"
@@ -315,9 +361,18 @@ def _row_present(row): return TensorPresent(torch.tensor([bool(_row_picture(row)
 
 def present_in(
     items:pd.DataFrame, # Items
-)->torch.Tensor: # (n, 2) bool: picture, text
+    metadata:ReadMetadata=None, # Of a learner that reads metadata too
+)->torch.Tensor: # (n, 2) bool: picture, text; or (n, 3): metadata as well
     "What each item has"
-    return torch.stack([_row_present(row) for row in items.itertuples()]).as_subclass(torch.Tensor)
+    there = torch.stack([_row_present(row) for row in items.itertuples()]).as_subclass(torch.Tensor)
+    if metadata is None: return there
+    return torch.cat([there, torch.from_numpy(metadata.vectors(items).any(1))[:, None]], 1)
+
+def metadata_reader(
+    dls:DataLoaders, # From any block
+)->ReadMetadata: # None: they hold no metadata
+    "What turns columns of metadata into numbers"
+    return _transform(dls, ReadMetadata)
 
 def fused_block(
     items:pd.DataFrame, # Items with pictures, texts or both, genres and a split
@@ -329,22 +384,28 @@ def fused_block(
     max_length:int=256, # Tokens of a window
     stride:int=64, # Tokens that a window has in common with the one before
     max_windows:int=16, # Read so many windows from the beginning of a text; None: all
+    meta_cols=None, # Columns of metadata to read too, see `MetadataTable`; None: none
 )->DataBlock: # Call `.dataloaders(items, bs=32)` on it
     "Pictures and synopses to genres, single- or multi-label as items are; a row may lack either, in `dls.test_dl` too"
     reader = ReadWindows(resolve_text_weights(encoder, needs_weights=False), max_length, stride, max_windows)
     pictures = TransformBlock(type_tfms=OpenPicture(size, cache), batch_tfms=IntToFloatTensor,
                               dls_kwargs=loading_workers())
     texts = TransformBlock(type_tfms=reader, dl_type=LengthDL, dls_kwargs=dict(before_batch=pad_windows))
-    return genre_block(items, [pictures, texts, TransformBlock], [_row_picture, _row_text, _row_present],
-                       partial(_fit_texts, reader=reader, column=('image', 'text')),
+    metadata = ReadMetadata(meta_cols) if meta_cols else None
+    inputs, get_x = [pictures, texts], [_row_picture, _row_text]
+    if metadata: inputs, get_x = [*inputs, TransformBlock(type_tfms=metadata)], [*get_x, metadata.row_cells]
+    return genre_block(items, [*inputs, TransformBlock], [*get_x, metadata.row_present if metadata else _row_present],
+                       partial(_fit_texts, reader=reader, column=('image', 'text'), metadata=metadata),
                        cover_transforms(mirror=mirror) if vary else None)
 
 # %% ../../nbs/42_learn.blocks.ipynb #f8608030
-_Fused = (tuple[TensorImage, TensorWindows, TensorPresent] |
+_Fused = (tuple[TensorImage, TensorWindows, TensorPresent] | tuple[TensorImage, TensorWindows, TensorMetadata] |
+          tuple[TensorImage, TensorWindows, TensorMetadata, TensorPresent] |
           tuple[TensorImage, TensorWindows]) # In a test_dl without labels, fastai takes the last input for the label
 
 def _show_item(ax, sample, title):
-    picture, text, present = sample[:3]
+    picture, text = sample[:2]
+    present = next(x for x in sample if isinstance(x, TensorPresent))
     if present[0]: picture.show(ctx=ax)
     else: ax.text(.5, .5, 'no picture', ha='center', va='center', transform=ax.transAxes, color='.5')
     begins = textwrap.fill(_short(text, 90), 30) if present[1] else 'no text'
@@ -368,7 +429,7 @@ def show_batch(
     **kwargs # For fastai's get_grid: nrows, ncols, figsize
 ):
     "Pictures with their genres above and the beginning of their texts below"
-    titles = [_genre_words(sample[3]) if len(sample) > 3 else '' for sample in samples]
+    titles = ['' if isinstance(sample[-1], TensorPresent) else _genre_words(sample[-1]) for sample in samples]
     _show_items(samples, titles, ctxs, max_n, **kwargs)
 
 @dispatch
@@ -382,5 +443,5 @@ def show_results(
     **kwargs # For fastai's get_grid: nrows, ncols, figsize
 ):
     "As `show_batch`, with the genres that were predicted"
-    titles = [f'{_genre_words(sample[3])}\npredicted: {_genre_words(out[0])}' for sample, out in zip(samples, outs)]
+    titles = [f'{_genre_words(sample[-1])}\npredicted: {_genre_words(out[0])}' for sample, out in zip(samples, outs)]
     _show_items(samples, titles, ctxs, max_n, **kwargs)

@@ -21,7 +21,7 @@ from timm.utils import ModelEmaV3
 from ..runs import stable_hash
 from ..items import ItemsError
 from ..evaluate.metrics import genre_scores
-from .blocks import check_readable, text_reader
+from .blocks import check_readable, metadata_reader, text_reader
 from .models import fused_net, genre_net, lower_top_head, text_net
 
 # %% ../../nbs/45_learn.learner.ipynb #4e769a05
@@ -175,7 +175,10 @@ def _model_for(dls, arch, weights, head, pooling, seed):
         raise ValueError(f'these DataLoaders hold texts. Leave arch away, or {mend}.')
     encoder = arch if arch and column == 'text' else reader.found.arch
     if column == 'text': model = text_net(encoder, n_out, weights, pooling, seed)
-    else: model = fused_net(arch or 'mobilenetv2_100', encoder, n_out, weights, pooling, seed)
+    else:
+        metadata = metadata_reader(dls)
+        n_meta = len(metadata.known and next(iter(metadata.known.values()))) if metadata else 0
+        model = fused_net(arch or 'mobilenetv2_100', encoder, n_out, weights, pooling, seed, n_meta)
     _check_encoder(dls, getattr(model, 'text_body', model.body), encoder)
     return model
 

@@ -232,7 +232,7 @@ class GatedUnit(nn.Module):
 
 # %% ../../nbs/44_learn.models.ipynb #40ee8bfb
 class FusedHead(nn.Module):
-    "A picture's vector and those of a text's windows, through a `GatedUnit` and dropout, to genres"
+    "A picture's vector, those of a text's windows and perhaps metadata, through a `GatedUnit` and dropout, to genres"
     def __init__(self,
         n_picture:int, # Width of a picture's vector
         n_text:int, # Width of a window's vector
@@ -241,10 +241,11 @@ class FusedHead(nn.Module):
         width:int=256, # Of the mixture
         dropout:float=.5, # Share of the mixture that is dropped in training
         hide:float=.4, # Probability that a picture, or a text, is hidden in training; where both would be, none is
+        n_meta:int=0, # Numbers of metadata, see `MetadataTable`; 0: none
     ):
         super().__init__()
         self.windows, self.hide = WindowHead(n_text, None, pooling), hide
-        self.unit = GatedUnit([n_picture, n_text], width)
+        self.unit = GatedUnit([n_picture, n_text] + [n_meta]*bool(n_meta), width)
         self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_out))
 
     def seen(self,
@@ -259,19 +260,20 @@ class FusedHead(nn.Module):
         pictures, # (n, n_picture) float
         windows, # (n, n_windows, n_text) float
         counts, # (n,) how many of an item's windows are there, from the first
-        present, # (n, 2) bool: picture, text
+        present, # (n, n_modalities) bool: picture, text, metadata
+        *meta # (n, n_meta) float, where there is metadata
     ): # (n, n_out) logits
         texts = self.windows(windows, counts.clamp(min=1))
-        return self.out(self.unit([pictures, texts], self.seen(present)))
+        return self.out(self.unit([pictures, texts, *meta], self.seen(present)))
 
 class FusedNet(GenreModel):
-    "A picture body and a text body under a `FusedHead`: pictures, windows and what is there, to (n, n_out) logits"
+    "A picture body and a text body under a `FusedHead`: pictures, windows, metadata and what is there, to logits"
     def __init__(self,
         body:Body, # From `load_body`
         text_body:TextBody, # From `load_text_body`
         n_out:int, # Number of genres
         pooling:str='mean', # Of windows, one of `POOLINGS`
-        **kwargs # For `FusedHead`: width, dropout, hide
+        **kwargs # For `FusedHead`: width, dropout, hide, n_meta
     ):
         super().__init__()
         self.body, self.text_body = body.to(memory_format=torch.channels_last), text_body
@@ -282,16 +284,16 @@ class FusedNet(GenreModel):
     def forward(self,
         pictures, # (n, 3, h, w) float
         windows, # (n, n_windows, length) token ids, -1 where nothing stands
-        present, # (n, 2) bool: picture, text
+        *rest # Metadata where there is some, (n, n_meta) float; last what is there, (n, n_modalities) bool
     ): # (n, n_out) float32 logits
-        x, ids, present = (t.as_subclass(torch.Tensor) for t in (pictures, windows, present))
+        x, ids, *meta, present = (t.as_subclass(torch.Tensor) for t in (pictures, windows, *rest))
         there = (ids >= 0).any(2)
         there[:, 0] = True
-        there &= present[:, 1:]
+        there &= present[:, 1:2]
         with self.arithmetic(x.device):
             seen = read_where(self._see, self.body.n_out, x, present[:, 0])
             read = read_where(self.text_body.read, self.text_body.n_out, ids, there)
-            return self.head(seen, read, there.sum(1), present).float()
+            return self.head(seen, read, there.sum(1), present, *meta).float()
 
     def train(self, mode=True):
         "In what is frozen nothing is dropped"
@@ -307,13 +309,14 @@ def fused_net(
     weights=None, # Of the picture body as in `load_body`, or a pair: the text body's too
     pooling:str='mean', # Of windows, one of `POOLINGS`
     seed:int=0, # For everything that starts at random
+    n_meta:int=0, # Numbers of metadata; 0: none
 )->FusedNet:
     "A head on the two bodies that are meant"
     of_picture, of_text = weights if isinstance(weights, (tuple, list)) else (weights, None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         bodies = load_body(arch, of_picture, seed), load_text_body(encoder, of_text, seed)
-        return FusedNet(*bodies, n_out, pooling)
+        return FusedNet(*bodies, n_out, pooling, n_meta=n_meta)
 
 # %% ../../nbs/44_learn.models.ipynb #673341fc
 def _lower_top(model, n_top):
@@ -429,11 +432,13 @@ def from_state(cls:TextNet, facts, arrays):
 def to_state(self:FusedNet):
     head = self.head
     facts = {'n_out': head.out[-1].out_features, 'fast': self.fast, 'pooling': head.windows.pooling,
-             'width': head.out[-1].in_features, 'body': body_facts(self.body)}
+             'width': head.out[-1].in_features, 'n_meta': sum(n.normalized_shape[0] for n in head.unit.norms[2:]),
+             'body': body_facts(self.body)}
     of_text, tokenizer = text_body_state(self.text_body)
     return facts | of_text, tensor_arrays(self) | tokenizer
 
 @patch(cls_method=True)
 def from_state(cls:FusedNet, facts, arrays):
     bodies = empty_body(facts['body']), empty_text_body(facts, arrays)
-    return _filled(cls(*bodies, facts['n_out'], facts['pooling'], width=facts['width']), arrays, facts)
+    sizes = dict(width=facts['width'], n_meta=facts['n_meta'])
+    return _filled(cls(*bodies, facts['n_out'], facts['pooling'], **sizes), arrays, facts)

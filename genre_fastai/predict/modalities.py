@@ -164,7 +164,8 @@ def picture_ridge(
 # %% ../../nbs/48b_predict.modalities.ipynb #fe1e4641
 def _picture_vectors(encoder, sources, remember):
     "(n, d) float32 of paths, bytes or PIL pictures"
-    if remember: return embed_items(make_items(image=sources), encoder)
+    if remember and all(isinstance(source, (str, os.PathLike)) for source in sources):
+        return embed_items.unchecked(make_items(image=sources), encoder)
     made = [encoder.encode(np.stack([prepare_picture(encoder, s) for s in sources[i:i+32]]))
             for i in range(0, len(sources), 32)]
     return np.concatenate(made).astype(np.float32)
@@ -379,7 +380,7 @@ class MetaModality(Modality):
         if table.left_out_:
             why = '; '.join(f'{name!r}: {reason}' for name, reason in table.left_out_.items())
             warnings.warn(f'metadata left aside: {why}.', stacklevel=4)
-        found = suspect_columns(rows, self.columns)
+        found = suspect_columns.unchecked(rows, self.columns)
         for name, genres in found.groupby('column', sort=False).genre:
             warnings.warn(f'column {name!r} alone says {some(list(genres))} nearly without fault: was it made from the '
                           'genres? If so, leave it out of meta_cols; see suspect_columns(items).', stacklevel=4)
@@ -444,9 +445,11 @@ def _windows(texts, tokenizer, max_length, stride, max_windows):
         for j, window in enumerate(of_text): ids[i, j, :len(window.ids)] = torch.tensor(window.ids)
     return ids
 
+_READ = {'image': 'pictures', 'text': 'texts'} # Of a network
+
 @modality
 class NetworkModality(Modality):
-    "A trained network for pictures, texts of any length, or both"
+    "A trained network for pictures, texts of any length, or both, with metadata or without"
     name, what = 'network', 'pictures and texts'
     def __init__(self,
         network=None, # `SmallCNN`, `GenreNet`, `TextNet` or `FusedNet`, trained
@@ -455,23 +458,30 @@ class NetworkModality(Modality):
         max_length:int=None, # Tokens of a window, as in training; and so on
         stride:int=None, # Tokens that a window has in common with the one before
         max_windows:int=None, # Read so many windows from the beginning of a text; None: all
+        table:MetadataTable=None, # Of a network that reads metadata too
     ):
-        self.network, self.multilabel, self.size = network, multilabel, size
+        self.network, self.multilabel, self.size, self.table = network, multilabel, size, table
         self.max_length, self.stride, self.max_windows = max_length, stride, max_windows
         if network is None: return
         if not isinstance(network, GenreModel):
             raise ValueError(f'a {type(network).__name__} is no network of genre_learner. Give learn.model.')
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.network, self.columns = network.eval().to(self.device), list(network.inputs)
-        self.what = ' and '.join({'image': 'pictures', 'text': 'texts'}[c] for c in self.columns)
+        self.network, self.inputs = network.eval().to(self.device), list(network.inputs)
+        self.columns = self.inputs + (list(table.columns_) if table else [])
+        self.what = ' and '.join([_READ[c] for c in self.inputs] + ['metadata']*bool(table))
 
     @classmethod
     def of(cls, settings): return None # it is trained elsewhere
 
     def present(self, items):
-        there = items.reindex(columns=self.columns)
-        return np.any([~there[c].map(is_blank).to_numpy(bool) if c == 'text' else there[c].notna().to_numpy(bool)
-                       for c in self.columns], axis=0)
+        return self._there(items).any(1)
+
+    def _there(self, items):
+        "(n, n_inputs) bool: picture, text, metadata"
+        items = items.reindex(columns=self.columns)
+        found = [~items[c].map(is_blank) if c == 'text' else items[c].notna() for c in self.inputs]
+        if self.table is not None: found.append(self.table.transform(items[list(self.table.columns_)]).getnnz(1) > 0)
+        return np.stack(found, 1).astype(bool)
 
     def fit(self, items, y, groups=None): raise ValueError('a network is trained by its learner: learn.fine_tune_stages().')
     def oof_proba(self): raise ValueError('a network keeps no out-of-fold predictions. Judge it on rows that it has not seen.')
@@ -491,10 +501,11 @@ class NetworkModality(Modality):
 
     def _inputs(self, items):
         read = {'image': self._pictures, 'text': self._texts}
-        inputs = [read[column](items) for column in self.columns]
+        inputs = [read[column](items) for column in self.inputs]
         if len(inputs) == 1: return inputs
-        there = np.stack([items.image.notna(), ~items.text.map(is_blank)], 1)
-        return [*inputs, torch.from_numpy(there.astype(bool)).to(self.device)]
+        if self.table is not None:
+            inputs.append(torch.from_numpy(self.table.transform(items[list(self.table.columns_)]).toarray()).to(self.device))
+        return [*inputs, torch.from_numpy(self._there(items)).to(self.device)]
 
     @torch.inference_mode()
     def predict_proba(self, items):
@@ -510,12 +521,15 @@ class NetworkModality(Modality):
     def to_state(self):
         facts, arrays = state_of(self.network)
         own = {k: getattr(self, k) for k in ('multilabel', 'size', 'max_length', 'stride', 'max_windows')}
-        return own | {'network': facts}, nest('network', arrays)
+        table, numbers = state_of(self.table) if self.table is not None else (None, {})
+        return own | {'network': facts, 'table': table}, nest('network', arrays) | nest('table', numbers)
 
     @classmethod
     def from_state(cls, facts, arrays):
         network = from_state(facts['network'], nested('network', arrays))
-        return cls(network, **{k: facts.get(k) for k in ('multilabel', 'size', 'max_length', 'stride', 'max_windows')})
+        table = from_state(facts['table'], nested('table', arrays)) if facts.get('table') else None
+        own = {k: facts.get(k) for k in ('multilabel', 'size', 'max_length', 'stride', 'max_windows')}
+        return cls(network, **own, table=table)
 
 # %% ../../nbs/48b_predict.modalities.ipynb #9fb0e535
 def agreeing(

@@ -23,7 +23,7 @@ from ..items import genre_matrix, nearest
 from ..encoders.image import BodyEncoder, embed_items, fast_dtype
 from ..encoders.text import SentenceEncoder, embed_windows
 from ..evaluate.report import Page
-from ..learn.blocks import present_in, text_reader
+from ..learn.blocks import metadata_reader, present_in, text_reader
 from ..learn.models import FusedNet, GenreModel, TextNet
 from ..learn.learner import EpochSeed, ProgressiveSize, WeightAverage, has_several, input_column
 from ..diagnose.activations import Diagnostics
@@ -149,11 +149,13 @@ def window_vectors(
     return [torch.tensor(v) for v in vectors]
 
 def _fused_vectors(learn, rows):
-    "For each item the vector of its picture, those of its windows, and what is there"
-    present = present_in(rows)
+    "For each item the vector of its picture, those of its windows, what is there, and its metadata"
+    metadata = metadata_reader(learn.dls)
+    present = present_in(rows, metadata)
     pictures = torch.zeros(len(rows), learn.model.body.n_out)
     if present[:, 0].any(): pictures[present[:, 0]] = _picture_vectors(learn, rows[present[:, 0].numpy()])
-    return list(zip(pictures, window_vectors(learn, rows), present))
+    meta = [torch.from_numpy(metadata.vectors(rows))] if metadata else []
+    return list(zip(pictures, window_vectors(learn, rows), present, *meta))
 
 def _padded(samples):
     "(vectors of windows, target) of each item to what a `WindowHead` takes, and targets"
@@ -163,8 +165,8 @@ def _padded(samples):
 def _padded_fused(samples):
     "(what `_fused_vectors` gives, target) of each item to what a `FusedHead` takes, and targets"
     items, targets = zip(*samples)
-    pictures, windows, present = zip(*items)
-    return torch.stack(pictures), *_padded(list(zip(windows, targets)))[:2], torch.stack(present), torch.stack(targets)
+    pictures, windows, *rest = zip(*items)
+    return torch.stack(pictures), *_padded(list(zip(windows, targets)))[:2], *map(torch.stack, (*rest, targets))
 
 def _vectors_and_batches(model):
     "How the vectors of a model's body are had, and how they become batches (None: as fastai does it)"
@@ -291,8 +293,9 @@ def _reading(learn):
     reader, head = text_reader(learn.dls), learn.model.head
     if reader is None: return picture_size(learn)
     cut = [reader.max_length, reader.stride, reader.max_windows]
-    return ([picture_size(learn), *cut, head.windows.pooling, head.hide] if isinstance(learn.model, FusedNet)
-            else [*cut, head.pooling])
+    if not isinstance(learn.model, FusedNet): return [*cut, head.pooling]
+    metadata = metadata_reader(learn.dls)
+    return [picture_size(learn), *cut, head.windows.pooling, head.hide, *(metadata.columns if metadata else [])]
 
 def _row_content(row, column): # What a learner reads of it, and its genres
     values = [getattr(row, c) for c in ([column] if isinstance(column, str) else column)]
