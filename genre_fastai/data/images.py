@@ -236,13 +236,13 @@ def scan_images(
     return table
 
 # %% ../../nbs/04_data.images.ipynb #91aed63e
+@checked()
 def digest_images(
     items:pd.DataFrame, # Items; `image` holds paths
     cache:DiskCache=None, # As for `scan_images`
     n_workers:int=None, # Threads; `None`: one a core, 8 at most
 )->pd.Series: # Index of `items`; 32 hex digits, None where there is no file
     "The digests of `scan_images`, without decoding a picture"
-    check_items(items)
     cache = DiskCache(cache_folder()/'scans.sqlite') if cache is None else cache
     stamps = {p: s for p in items.image.dropna().unique() if (s := _stamp(p))}
     scanned = cache.get_many([f'scan 1|{MAX_PIXELS}|{s}' for s in stamps.values()])

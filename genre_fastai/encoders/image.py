@@ -352,7 +352,7 @@ def embed_items(
     "One vector a picture; remembered by content and encoder, so that a killed call goes on where it stopped"
     encoder = make_encoder(encoder)
     cache = DiskCache(cache_folder()/'vectors.sqlite') if cache is None else cache
-    keys = [f'{encoder.name}|{digest}' for digest in digest_images(items)]
+    keys = [f'{encoder.name}|{digest}' for digest in digest_images.unchecked(items)]
     vectors = {k: np.frombuffer(v, np.float32) for k, v in cache.get_many(keys).items()}
     path_of = {k: p for k, p in zip(keys, items.image) if k not in vectors}
     uncached = list(path_of)

@@ -342,10 +342,6 @@ class ReadMetadata(Transform):
         if key not in self.known: return TensorMetadata(torch.from_numpy(self.vectors(pd.DataFrame([cells]))[0]))
         return TensorMetadata(torch.from_numpy(self.known[key]))
 
-    def row_cells(self, row): return {c: row[c] for c in self.columns}
-    def row_present(self, row):
-        return TensorPresent(torch.cat([_row_present(row), self.encodes(self.row_cells(row)).any()[None]]))
-
 def _cell_key(cells): return tuple(f'{name}={cell}' for name, cell in sorted(cells.items()))
 
 class OpenPicture(OpenCover):
@@ -393,8 +389,13 @@ def fused_block(
     texts = TransformBlock(type_tfms=reader, dl_type=LengthDL, dls_kwargs=dict(before_batch=pad_windows))
     metadata = ReadMetadata(meta_cols) if meta_cols else None
     inputs, get_x = [pictures, texts], [_row_picture, _row_text]
-    if metadata: inputs, get_x = [*inputs, TransformBlock(type_tfms=metadata)], [*get_x, metadata.row_cells]
-    return genre_block(items, [*inputs, TransformBlock], [*get_x, metadata.row_present if metadata else _row_present],
+    def row_cells(row): return {c: row[c] for c in metadata.columns}
+    def row_present(row):
+        if not metadata: return _row_present(row)
+        there = metadata.encodes(row_cells(row)).as_subclass(torch.Tensor).any()
+        return TensorPresent(torch.cat([_row_present(row).as_subclass(torch.Tensor), there[None]]))
+    if metadata: inputs, get_x = [*inputs, TransformBlock(type_tfms=metadata)], [*get_x, row_cells]
+    return genre_block(items, [*inputs, TransformBlock], [*get_x, row_present],
                        partial(_fit_texts, reader=reader, column=('image', 'text'), metadata=metadata),
                        cover_transforms(mirror=mirror) if vary else None)
 
