@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 
 from benchmarks.harness import arguments, Record, run
 from genre_fastai.runs import empty_cache
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.data.split import split_items
 from genre_fastai.encoders.weights import WeightsError
 from genre_fastai.encoders.text import tiny_text_encoder
@@ -33,15 +33,17 @@ def covers(folder, seed, n):
 
     Eight genres: a network may know one by elimination, and then nothing on its covers speaks for it; of four that is
     a quarter of all covers."""
-    items = made_items(folder/f'covers{seed}', n=n, seed=seed, n_genres=8, size=(96, 144), clarity=0., label_noise=0.,
+    items = synthetic_items(folder/f'covers{seed}', n=n, seed=seed, n_genres=8, size=(96, 144), clarity=0.,
+                            label_noise=0.,
                        mark=True, decoy=True, synopsis_sentences=4, telling_sentences=0)
     return split_items(items, valid=.1, test=.2, seed=0)
 
 
 def loaders(name, items, size, folder):
-    if 'fused' not in name: return cover_block(items, size=size, vary=False).dataloaders(items, bs=16)
+    if 'fused' not in name: return cover_block(items, size=size, augment=False).dataloaders(items, bs=16)
     encoder = tiny_text_encoder(folder/'encoder', items.text)
-    return fused_block(items, size=size, vary=False, encoder=encoder, max_length=64, stride=8).dataloaders(items, bs=16)
+    return fused_block(items, size=size, augment=False, encoder=encoder, max_length=64,
+                       stride=8).dataloaders(items, bs=16)
 
 
 def trained(learn, epochs, rate):
@@ -75,7 +77,8 @@ def pointing(name, seed, folder, n):
 
 def synopses(folder, seed, n):
     "One sentence of forty tells the genre; sixty synopses are tested"
-    items = made_items(folder/f'texts{seed}-{n}', n=n, seed=seed, n_genres=4, images=False, clarity=1., label_noise=0.,
+    items = synthetic_items(folder/f'texts{seed}-{n}', n=n, seed=seed, n_genres=4, images=False, clarity=1.,
+                            label_noise=0.,
                        synopsis_sentences=40, telling_sentences=1)
     return split_items(items, valid=.1, test=60/n, seed=0)
 

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from benchmarks import real_data
 from benchmarks.harness import arguments, Record, run
 from genre_fastai.runs import atomic_path
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import sample_items, split_items
 from genre_fastai.encoders.text import tiny_text_encoder
@@ -32,7 +32,7 @@ KINDS = ('image', 'text', 'fused')
 
 def made_learner(kind, folder, world='first', seed=0):
     "A healthy learner on a made world: a small network of the kind, nothing pretrained"
-    items = made_items(Path(folder)/f'{world}-{seed}', n=300, seed=seed, synopsis_sentences=6, telling_sentences=4,
+    items = synthetic_items(Path(folder)/f'{world}-{seed}', n=300, seed=seed, synopsis_sentences=6, telling_sentences=4,
                        **WORLDS[world])
     items = split_items(items, valid=.2, test=.1, seed=seed)
     if kind == 'image':
@@ -118,11 +118,12 @@ def unmasked(learn):
 
 FAULTS = { # What is planted, the check that must find it, and into what it can be planted
     'labels shuffled': (shuffled, 'labels', KINDS), 'one label for all': (constant, 'labels', KINDS),
-    'rate 1000 times': (too_fast, 'rate', KINDS), 'wrong scaling, other tokens': (badly_scaled, 'input', KINDS),
+    'rate 1000 times': (too_fast, 'learning rate', KINDS),
+    'wrong scaling, other tokens': (badly_scaled, 'input', KINDS),
     'dead layer': (dead, 'layers', KINDS), 'head frozen': (frozen_head, 'gradients', KINDS),
     'loss over the wrong axis': (wrong_axis, 'loss', KINDS), 'items of a batch mixed': (mixed, 'leak', KINDS),
     'dropout left on': (always_dropped, 'evaluation', KINDS), "body's gradients cut": (cut, 'gradients', KINDS),
-    'variation destroys': (destroyed, 'variation', KINDS), 'optimiser lacks a group': (group_missing, 'step', KINDS),
+    'variation destroys': (destroyed, 'augmentation', KINDS), 'optimiser lacks a group': (group_missing, 'step', KINDS),
     'head shouts': (loud_head, 'initial loss', KINDS),
     'batch norms of other data': (strange_norms, 'batch norm', ('image', 'fused')),
     'padding not masked': (unmasked, 'leak', ('text',))} # in a fused network the norm after pooling undoes it

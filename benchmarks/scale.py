@@ -16,7 +16,7 @@ def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
 def measure_items(n, folder):
     "Seconds of each step for `n` items, and gigabytes"
     from genre_fastai.data.readers import read_folder
-    from genre_fastai.datasets.synthetic import made_items
+    from genre_fastai.datasets.synthetic import synthetic_items
     from genre_fastai.data.show import show_items
     from genre_fastai.view_data import describe_items, plot_genre_counts
     from genre_fastai.data.clean import clean_items
@@ -30,7 +30,8 @@ def measure_items(n, folder):
         split_items(items)
         return items
     steps = {
-        'draw': lambda _: made_items(folder/'covers', n, damaged=.01, blank=.01, duplicates=.03, synopsis_sentences=0),
+        'draw': lambda _: synthetic_items(folder/'covers', n, damaged=.01, blank=.01, duplicates=.03,
+                                          synopsis_sentences=0),
         'read': lambda _: read_folder(folder/'covers'), 'view': view, 'clean': lambda items: clean_items(items)[0],
         'split': split, 'fold': fold_items}
     items, seconds = None, {}
@@ -46,12 +47,12 @@ def measure_texts(n, folder):
     """Seconds and gigabytes of scoring `n` synopses of 100 sentences
 
     They are 2,000 different ones again and again, so that what grows is not the input."""
-    from genre_fastai.datasets.synthetic import made_items
+    from genre_fastai.datasets.synthetic import synthetic_items
     from genre_fastai.encoders.text import SentenceEncoder, tiny_text_encoder
     from genre_fastai.predict.bundle import load_bundle
     from genre_fastai.predict.modalities import predict_batch
     from genre_fastai.predict.classifier import GenreClassifier
-    items = made_items(folder/'texts', 2000, images=False, synopsis_sentences=100, telling_sentences=10)
+    items = synthetic_items(folder/'texts', 2000, images=False, synopsis_sentences=100, telling_sentences=10)
     encoder = SentenceEncoder(tiny_text_encoder(folder/'tiny', items.text[:200]), depths='upper')
     bundle = load_bundle(GenreClassifier(text_encoder=encoder).fit(items[:400]).save(folder/'model'))
     texts = items.text.tolist()

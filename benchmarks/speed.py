@@ -17,7 +17,7 @@ from genre_fastai.items import genre_matrix, genre_vocab
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import sample_items, split_items
 from genre_fastai.evaluate.metrics import genre_scores
-from genre_fastai.encoders.image import fast_dtype, load_body
+from genre_fastai.encoders.image import mixed_dtype, load_body
 from genre_fastai.learn.blocks import cover_block, fit_rows, split_rows
 from genre_fastai.learn.learner import genre_learner, predict_items
 from genre_fastai.diagnose.activations import Diagnostics
@@ -37,8 +37,8 @@ def plain_learner(items, weights):
     return learn
 
 
-def own_learner(items, weights, vary=True):
-    return genre_learner(cover_block(items, vary=vary).dataloaders(items), ARCH, weights=weights)
+def own_learner(items, weights, augment=True):
+    return genre_learner(cover_block(items, augment=vary).dataloaders(items), ARCH, weights=weights)
 
 
 def mean_ap(learn, items):
@@ -68,7 +68,7 @@ def whole_network(items, weights, rounds=3, n=400):
     "Items a second in training epochs of the whole network, in turns"
     part = sample_items(items[items.split == 'train'], n, seed=0).assign(split='train')
     part = pd.concat([part, items[items.split == 'valid'].head(1)], ignore_index=True)
-    learners = [plain_learner(part, weights), own_learner(part, weights, vary=False), own_learner(part, weights),
+    learners = [plain_learner(part, weights), own_learner(part, weights, augment=False), own_learner(part, weights),
                 own_learner(part, weights)]
     watched, rates = learners[-1], [[] for _ in learners]
     for _ in range(rounds):
@@ -110,7 +110,7 @@ def main():
     write(head_against_fine_tune(items, weights))
     write(whole_network(items, weights))
     record.write(f'{len(items):,} posters, 70/10/20, '
-                 f'{str(fast_dtype() or torch.float32).removeprefix("torch.")} in ours, float32 in plain fastai. '
+                 f'{str(mixed_dtype() or torch.float32).removeprefix("torch.")} in ours, float32 in plain fastai. '
                  'What this does not show: times on other machines, and how scores change with more epochs.')
 
 

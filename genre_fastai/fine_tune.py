@@ -17,7 +17,7 @@ from .items import check_items, genre_matrix, is_synthetic
 from .evaluate.metrics import tune_thresholds
 from .learn.blocks import metadata_reader, text_reader
 from .learn.learner import has_several, input_column, predict_items
-from .predict.bundle import MADE_DATA, model_card, save_bundle
+from .predict.bundle import SYNTHETIC_DATA, model_card, save_bundle
 from .predict.modalities import NetworkModality, Predictor, row_fingerprints
 from .train.stages import picture_size, window_vectors
 
@@ -46,8 +46,9 @@ def save_learner(
     model = Predictor([network_modality(learn)], vocab, multilabel, thresholds=thresholds,
                       class_prior=genre_matrix(train, vocab).mean(0))
     seen = set.union(*row_fingerprints(pd.concat([train, valid])))
-    data = MADE_DATA if is_synthetic(train) else ''
-    trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores or {},
+    data = SYNTHETIC_DATA if is_synthetic(train) else ''
+    trained_on = dict(rows=len(train), seed=learn.epoch_seed.seed, preset='genre_learner', data=data, scores=scores
+                      or {},
                       seen=sorted(seen))
     return save_bundle(folder, model, trained_on, model_card('a fine-tuned network', trained_on, vocab), overwrite)
 

@@ -197,7 +197,7 @@ TRUTH_COLUMNS = ['true_genres', 'planted', 'shown', 'told', 'told_at', 'p_genres
 def is_synthetic(
     items:pd.DataFrame, # Items, all or some of a table
 )->bool: # `items.attrs['synthetic']`, False where it is not there
-    "Were the items drawn by this project, as by `made_items`?"
+    "Were the items drawn by this project, as by `synthetic_items`?"
     return bool(items.attrs.get('synthetic', False))
 
 # %% ../nbs/00b_items.ipynb #36090bdc

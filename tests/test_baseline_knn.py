@@ -9,11 +9,11 @@ from genre_fastai.items import ItemsError, genre_matrix, genre_vocab
 from genre_fastai.evaluate.metrics import genre_scores
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import fold_items, split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 def world(folder, **kwargs):
-    items, _ = clean_items(made_items(folder, n=220, n_genres=4, seed=3, **kwargs), needs='image')
+    items, _ = clean_items(synthetic_items(folder, n=220, n_genres=4, seed=3, **kwargs), needs='image')
     return split_items(items, valid=.15, test=.3, seed=0)
 
 @pytest.fixture(scope='module')
@@ -72,14 +72,17 @@ def test_several_genres_use_thresholds_from_valid(several):
 def test_thresholds_of_their_own_are_used_as_they_are(several):
     found = fit_baselines(several, encoders=('colours',), models=('knn', 'logistic'))
     n_genres = len(genre_vocab(several))
-    none, tuned = np.full(n_genres, 2.), score_models(several, found, n_boot=50)  # no item gets a genre but its likeliest
+    none, tuned = np.full(n_genres, 2.), score_models(several, found,
+                                                      n_boot=50)  # no item gets a genre but its likeliest
     own = score_models(several, found, thresholds={'knn on colours': none}, n_boot=50)
     test = several[several.split == 'test']
     y, p = genre_matrix(test, genre_vocab(several)), found['knn on colours']['test']
-    assert own.macro_f1['knn on colours'] == genre_scores(y, p, True, none)['macro_f1'] != tuned.macro_f1['knn on colours']
+    assert own.macro_f1['knn on colours'] == genre_scores(y, p, True,
+                                                          none)['macro_f1'] != tuned.macro_f1['knn on colours']
     assert own.macro_f1.drop('knn on colours').equals(tuned.macro_f1.drop('knn on colours'))
     alone = {'mine': {'test': p}}  # without valid rows nothing could be tuned
-    assert score_models(several, alone, thresholds={'mine': none}, n_boot=50).macro_f1['mine'] == own.macro_f1['knn on colours']
+    assert score_models(several, alone, thresholds={'mine': none},
+                        n_boot=50).macro_f1['mine'] == own.macro_f1['knn on colours']
     with pytest.raises(ValueError, match="thresholds are of 'knn on colour'.*Did you mean 'knn on colours'"):
         score_models(several, found, thresholds={'knn on colour': none})
 

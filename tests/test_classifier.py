@@ -19,11 +19,12 @@ from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.classical.ridge import KernelRidgeClassifier
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 def world(folder, **kwargs):
-    items, _ = clean_items(made_items(folder, n=200, n_genres=3, synopsis_sentences=0, seed=5, **kwargs), needs='image')
+    items, _ = clean_items(synthetic_items(folder, n=200, n_genres=3, synopsis_sentences=0, seed=5, **kwargs),
+                           needs='image')
     return split_items(items, valid=.1, test=.25, seed=0)
 
 @pytest.fixture(scope='module')
@@ -54,9 +55,10 @@ def test_pictures_that_differ_where_the_fitted_ones_did_not_are_still_like_some(
 def test_ridge_matches_scikit_learn():
     from sklearn.kernel_ridge import KernelRidge
     x, y = make_classification(80, 6, n_informative=4, random_state=0)
-    ours = KernelRidgeClassifier(alphas=(.5,), widths=(1.,)).fit(x[:60], y[:60])
+    ours = KernelRidgeClassifier(alphas=(.5,), length_scales=(1.,)).fit(x[:60], y[:60])
     z = ((x - x[:60].mean(0))/x[:60].std(0)).astype('float32')
-    theirs = KernelRidge(alpha=.5, kernel='rbf', gamma=1/(4*x.shape[1])).fit(z[:60], (y[:60] == 1) - (y[:60] == 1).mean())
+    theirs = KernelRidge(alpha=.5, kernel='rbf',
+                         gamma=1/(4*x.shape[1])).fit(z[:60], (y[:60] == 1) - (y[:60] == 1).mean())
     assert np.allclose(ours.decision_function(x[60:])[:, 1], theirs.predict(z[60:]) + (y[:60] == 1).mean(), atol=1e-4)
 
 
@@ -64,8 +66,8 @@ def test_one_block_for_each_part():
     x, y = make_classification(90, 8, n_informative=5, random_state=1)
     noise = np.random.default_rng(0).normal(size=(90, 300))
     both = np.concatenate([x, noise], 1)
-    def left_out(*views):
-        m = KernelRidgeClassifier(views=views or None).fit(both, y)
+    def left_out(*feature_groups):
+        m = KernelRidgeClassifier(feature_groups=feature_groups or None).fit(both, y)
         return (m.oof_proba().argmax(1) == y).mean()
     assert left_out([(0, 8), (8, 308)]) > left_out(), 'a block of its own keeps few good columns from drowning'
     with pytest.raises(ValueError, match='columns 4 to 309 are not there'): left_out([(4, 309)])
@@ -74,17 +76,19 @@ def test_one_block_for_each_part():
 def test_form_is_chosen_by_out_of_fold_log_loss_alone():
     x, y = make_classification(240, 8, n_informative=6, random_state=1)
     both = np.concatenate([x, np.random.default_rng(0).normal(size=(240, 300))], 1).astype('float32')
-    views, one = [[(0, 8), (8, 308)], [(8, 308)], [(0, 8)]], dict(alphas=(.1, 1.), widths=(.1, .35, 1.))
+    feature_groups, one = [[(0, 8), (8, 308)], [(8, 308)], [(0, 8)]], dict(alphas=(.1, 1.), length_scales=(.1, .35, 1.))
     def error(*form):
         alpha, width, kernel, view = form
         m = KernelRidgeClassifier((alpha,), (width,), (kernel,), [view]).fit(both[:160], y[:160])
         return log_loss(y[:160], m.oof_proba())
     for kernels in (('gaussian', 'exponential'), ('exponential', 'gaussian')):
-        forms = list(itertools.product(one['alphas'], one['widths'], kernels))
-        best = {i: min(forms, key=lambda form: error(*form, views[i])) for i in (0, 2)}
-        m = KernelRidgeClassifier(kernels=kernels, views=views, **one).fit(both[:160], y[:160])
-        assert m.view_ == [(0, 8)] and (m.alpha_, m.width_, m.kernel_) == best[2] and m.x_.shape == (160, 8)
-        again = KernelRidgeClassifier((m.alpha_,), (m.width_,), (m.kernel_,)).fit(x[:160].astype('float32'), y[:160])
+        forms = list(itertools.product(one['alphas'], one['length_scales'], kernels))
+        best = {i: min(forms, key=lambda form: error(*form, feature_groups[i])) for i in (0, 2)}
+        m = KernelRidgeClassifier(kernels=kernels, feature_groups=feature_groups, **one).fit(both[:160], y[:160])
+        assert m.feature_groups_ == [(0, 8)] and (m.alpha_, m.length_scale_,
+                                                  m.kernel_) == best[2] and m.x_.shape == (160, 8)
+        again = KernelRidgeClassifier((m.alpha_,), (m.length_scale_,), (m.kernel_,)).fit(x[:160].astype('float32'),
+                                                                                         y[:160])
         assert np.allclose(again.predict_proba(both[160:, :8]), m.predict_proba(both[160:]))
     assert best[0] != best[2], 'another view wants another form'
 
@@ -93,8 +97,9 @@ def test_columns_in_the_middle():
     x, y = make_classification(200, 12, n_informative=6, random_state=1, shuffle=False)
     order = np.random.default_rng(0).permutation(200)                       # columns are not shuffled, rows are
     x, y = x.astype('float32')[order][:, [6, 7, 0, 1, 2, 8, 3, 4, 5, 9, 10, 11]], y[order]
-    apart = KernelRidgeClassifier((.3,), (.7,), views=[[(2, 5), (6, 9)]]).fit(x[:150], y[:150])
-    beside = KernelRidgeClassifier((.3,), (.7,), views=[[(0, 3), (3, 6)]]).fit(x[:150, [2, 3, 4, 6, 7, 8]], y[:150])
+    apart = KernelRidgeClassifier((.3,), (.7,), feature_groups=[[(2, 5), (6, 9)]]).fit(x[:150], y[:150])
+    beside = KernelRidgeClassifier((.3,), (.7,), feature_groups=[[(0, 3), (3, 6)]]).fit(x[:150, [2, 3, 4, 6, 7, 8]],
+                                                                                        y[:150])
     assert apart.x_.shape == (150, 6) and apart.score(x[150:], y[150:]) > .7
     assert np.allclose(apart.predict_proba(x[150:]), beside.predict_proba(x[150:, [2, 3, 4, 6, 7, 8]]))
     with pytest.raises(ValueError, match='alpha -0.9 is too small'): KernelRidgeClassifier((-.9,)).fit(x, y)
@@ -109,7 +114,7 @@ def test_the_last_layer_of_several_sizes_is_saved_and_read(single, tmp_path, mon
     monkeypatch.setattr('genre_fastai.predict.modalities.preset_encoders', lambda preset: three)
     def two_sizes(preset, encoders, vectors, choose):
         d = vectors[0].shape[1]
-        return KernelRidgeClassifier(views=[[(0, body.n_out), (d, d + body.n_out)]])
+        return KernelRidgeClassifier(feature_groups=[[(0, body.n_out), (d, d + body.n_out)]])
     monkeypatch.setattr('genre_fastai.predict.modalities.picture_ridge', two_sizes)
     clf, test = GenreClassifier('medium').fit(single), single[single.split == 'test']
     again = GenreClassifier.load(clf.save(tmp_path/'model'))
@@ -122,7 +127,8 @@ def test_a_preset_looks_only_at_the_sizes_that_it_chose(single, monkeypatch):
     class Sized:
         "Noise"
         def __init__(self, name): self.name = name
-        def prepare(self, image): return np.random.default_rng(np.asarray(image).sum()).normal(size=40).astype('float32')
+        def prepare(self, image):
+            return np.random.default_rng(np.asarray(image).sum()).normal(size=40).astype('float32')
         def encode(self, batch): return batch
     encoders = [make_encoder('colours'), Sized('noise1'), Sized('noise2')]
     monkeypatch.setattr('genre_fastai.predict.modalities.preset_encoders', lambda preset: encoders)
@@ -173,7 +179,8 @@ def test_save_load_in_a_process_without_fastai(single, fitted, tmp_path):
         code = ('import sys, json; from genre_fastai.predict.bundle import load_bundle; from genre_fastai.predict.modalities import predict_batch;'
                 'p = predict_batch(load_bundle(sys.argv[1]), json.loads(sys.argv[2])); assert "fastai.learner" not in sys.modules;'
                 'print(json.dumps(p.tolist()))')
-        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, json.dumps(list(test.image))], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, json.dumps(list(test.image))],
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert np.allclose(json.loads(done.stdout), clf.predict_proba(test), atol=1e-6)
     assert sorted(p.name for p in folder.iterdir()) == ['README.md', 'config.json', 'model.safetensors']
@@ -181,10 +188,13 @@ def test_save_load_in_a_process_without_fastai(single, fitted, tmp_path):
 
 def test_a_body_at_several_sizes_is_stored_once(single, tmp_path):
     body = load_body('test_resnet', 'random')
-    one, two = (GenreClassifier(encoder=[BodyEncoder(body, 'all', size) for size in sizes]).fit(single) for sizes in ((32,), (32, (32, 48))))
+    one, two = (GenreClassifier(encoder=[BodyEncoder(body, 'all', size) for size in sizes]).fit(single)
+                for sizes in ((32,), (32, (32, 48))))
     test = single[single.split == 'test']
-    assert np.allclose(GenreClassifier.load(two.save(tmp_path/'two')).predict_proba(test), two.predict_proba(test), atol=1e-6)
-    with safe_open(tmp_path/'two'/'model.safetensors', 'np') as stored, safe_open(one.save(tmp_path/'one')/'model.safetensors', 'np') as alone:
+    assert np.allclose(GenreClassifier.load(two.save(tmp_path/'two')).predict_proba(test), two.predict_proba(test),
+                       atol=1e-6)
+    with safe_open(tmp_path/'two'/'model.safetensors',
+                   'np') as stored, safe_open(one.save(tmp_path/'one')/'model.safetensors', 'np') as alone:
         assert set(stored.keys()) == set(alone.keys())
 
 
@@ -192,14 +202,17 @@ def test_presets_take_the_bodies_that_have_weights(tmp_path, monkeypatch):
     monkeypatch.setenv('GENRE_FASTAI_WEIGHTS', str(tmp_path))
     monkeypatch.setitem(PRESETS, 'medium', PRESETS['medium'] | dict(bodies=['test_resnet'], sizes=(32, (32, 48))))
     monkeypatch.setitem(PRESETS, 'best', PRESETS['best'] | dict(bodies=['test_vit', 'test_convnext', 'test_byobnet']))
-    with pytest.warns(UserWarning, match="'best' goes on with the body of 'medium'"), pytest.raises(WeightsError, match='test_resnet'):
+    with pytest.warns(UserWarning, match="'best' goes on with the body of 'medium'"), pytest.raises(WeightsError,
+                                                                                                    match='test_resnet'):
         preset_encoders('best')
     def store(arch): save_file(load_body(arch, 'random').model.state_dict(), tmp_path/f'{arch}.safetensors')
     store('test_resnet')
-    with pytest.warns(UserWarning, match="the body of 'medium': 3 of its 3 bodies have no weights here; .*test_vit"): found = preset_encoders('best')
+    with pytest.warns(UserWarning, match="the body of 'medium': 3 of its 3 bodies have no weights here; .*test_vit"):
+        found = preset_encoders('best')
     assert [(e.body.weights.arch, e.size) for e in found] == [('test_resnet', 32), ('test_resnet', (32, 48))]
     store('test_vit'), store('test_convnext')
-    with pytest.warns(UserWarning, match="goes on with 'test_vit', 'test_convnext': 1 of its 3 bodies"): found = preset_encoders('best')
+    with pytest.warns(UserWarning, match="goes on with 'test_vit', 'test_convnext': 1 of its 3 bodies"):
+        found = preset_encoders('best')
     assert [e.body.weights.arch for e in found] == ['test_vit', 'test_convnext'] and all(e.flip for e in found)
     store('test_byobnet')
     with warnings.catch_warnings():
@@ -244,7 +257,8 @@ def test_made_data_is_named_in_the_card(fitted, tmp_path):
 
 def test_wrong_input_is_named(single, fitted):
     with pytest.raises(ValueError, match='preset is'): GenreClassifier(preset='quick').fit(single)
-    with pytest.raises(ItemsError, match='only one genre'): GenreClassifier(encoder='colours').fit(single[single.genres.map(lambda g: g == single.genres[0])])
+    with pytest.raises(ItemsError, match='only one genre'):
+        GenreClassifier(encoder='colours').fit(single[single.genres.map(lambda g: g == single.genres[0])])
     with pytest.raises(ValueError, match='image='): fitted.predict()
     rows = single.copy()
     rows.at[rows.index[rows.split == 'test'][0], 'genres'] = ['Opera']

@@ -9,18 +9,18 @@ from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.encoders.text import SentenceEncoder
 from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.data.images import ImageError
-from genre_fastai.datasets.synthetic import made_metadata
+from genre_fastai.datasets.synthetic import synthetic_metadata
 from genre_fastai.evaluate.metrics import genre_scores
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.encoders.text import tiny_text_encoder
 
 WORDS = dict(encoder='colours', text_encoder='words')
 
 
 def world(folder, **kwargs):
-    items, _ = clean_items(made_items(folder, n=240, n_genres=3, clarity=.8, seed=5, **kwargs), needs='any')
+    items, _ = clean_items(synthetic_items(folder, n=240, n_genres=3, clarity=.8, seed=5, **kwargs), needs='any')
     return split_items(items, valid=.1, test=.3, seed=0)
 
 @pytest.fixture(scope='module')
@@ -73,7 +73,8 @@ def test_two_parts_are_better_than_either(both, fitted):
     train = both[both.split == 'train']
     y = genre_matrix(train, list(fitted.classes_))
     loss = lambda p: -np.log(p[y > 0]).mean()
-    alone = [GenreClassifier(encoder='colours', modalities='image').fit(both), GenreClassifier(text_encoder='words').fit(both.assign(image=None))]
+    alone = [GenreClassifier(encoder='colours', modalities='image').fit(both),
+             GenreClassifier(text_encoder='words').fit(both.assign(image=None))]
     assert loss(fitted.oof_proba(train)) < min(loss(clf.oof_proba(train)) for clf in alone) - .01
     assert fitted.score(both) > max(clf.score(both) for clf in alone) - .06         # 70 rows: one standard error
     assert {'pictures alone', 'texts alone'} < set(fitted.leaderboard(both).index)
@@ -83,11 +84,13 @@ def test_what_is_missing_is_left_to_the_other_part(both, fitted):
     rows = test_rows(both).head(6).copy()
     rows.loc[rows.index[:2], 'image'] = None
     rows.loc[rows.index[2:4], 'text'] = None
-    p, image, text = (GenreClassifier.predict_proba(fitted, r) for r in (rows, rows[2:].assign(text=None), rows[:2].assign(image=None)))
+    p, image, text = (GenreClassifier.predict_proba(fitted, r)
+                      for r in (rows, rows[2:].assign(text=None), rows[:2].assign(image=None)))
     assert np.allclose(p[:2], text[:2], atol=1e-6) and np.allclose(p[2:4], image[:2], atol=1e-6)
     assert not np.allclose(p[4:], image[2:], atol=1e-3) and np.allclose(p.sum(1), 1, atol=1e-5)
     rows.loc[rows.index[0], 'text'] = None
-    with pytest.raises(ValueError, match=f'1 of 6 rows hold nothing that this model reads: .*{rows.item_id.iloc[0]}'): fitted.predict_proba(rows)
+    with pytest.raises(ValueError, match=f'1 of 6 rows hold nothing that this model reads: .*{rows.item_id.iloc[0]}'):
+        fitted.predict_proba(rows)
 
 
 def test_rows_may_lack_either_in_fit(both):
@@ -100,7 +103,8 @@ def test_rows_may_lack_either_in_fit(both):
     assert clf.oof_proba(rows).shape == (len(rows), 3) and clf.score(holes) > .5
     assert 'knn on pixels' in clf.leaderboard(holes).index
     holes.loc[train[0], 'text'] = None
-    with pytest.raises(ItemsError, match='1 of .* rows have neither picture nor text.*Drop them first'): GenreClassifier(**WORDS).fit(holes)
+    with pytest.raises(ItemsError, match='1 of .* rows have neither picture nor text.*Drop them first'):
+        GenreClassifier(**WORDS).fit(holes)
 
 
 def test_columns_are_joined_and_shown_alone(texts):
@@ -118,7 +122,7 @@ def test_columns_are_joined_and_shown_alone(texts):
 def test_save_load_in_a_process_without_fastai(both, fitted, tmp_path):
     tiny = SentenceEncoder(tiny_text_encoder(tmp_path/'tiny', both.text), 'upper', max_length=32, stride=8)
     sentences = GenreClassifier(encoder='colours', text_encoder=tiny).fit(both)
-    assert sentences.modalities_[1].ridge_.share_ > 0
+    assert sentences.modalities_[1].ridge_.vector_weight_ > 0
     rows = test_rows(both).head(8)
     for name, clf in (('words', fitted), ('sentences', sentences)):
         folder = clf.save(tmp_path/name)
@@ -127,11 +131,13 @@ def test_save_load_in_a_process_without_fastai(both, fitted, tmp_path):
                 'p = predict_batch(load_bundle(sys.argv[1]), images, texts); assert "fastai.learner" not in sys.modules;'
                 'print(json.dumps(p.tolist()))')
         given = json.dumps([list(rows.image), list(rows.text)])
-        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, given], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, folder, given], capture_output=True,
+                              text=True)
         assert done.returncode == 0, done.stderr
         assert np.allclose(json.loads(done.stdout), clf.predict_proba(rows), atol=1e-6)
         again = GenreClassifier.load(folder)
-        assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6) and again.score(both) == clf.score(both)
+        assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows),
+                           atol=1e-6) and again.score(both) == clf.score(both)
         assert again.predict(image=rows.image.iloc[0], text=rows.text.iloc[0]) == clf.predict(rows.head(1))[0]
         assert set(again.leaderboard(both).index) == set(clf.leaderboard(both).index)
         with pytest.raises(ItemsError, match='were seen in fit'): again.score(both.assign(split=None))
@@ -156,7 +162,8 @@ def test_wrong_input_is_named(texts, fitted, tmp_path):
     with pytest.raises(ItemsError): GenreClassifier(modalities='image').fit(texts)
     with pytest.raises(ValueError, match='image=..., text='): fitted.predict()
     bundle = load_bundle(GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m'))
-    with pytest.raises(ValueError, match="trained on texts alone, and reads no images. Pass 'text'"): predict_batch(bundle, images=['x.jpg'])
+    with pytest.raises(ValueError, match="trained on texts alone, and reads no images. Pass 'text'"):
+        predict_batch(bundle, images=['x.jpg'])
     with pytest.raises(ValueError, match="trained on texts. Pass lists of 'text'"): predict_batch(bundle)
     both = load_bundle(fitted.save(tmp_path/'both'))
     with pytest.raises(ValueError, match='2 images and 1 texts'): predict_batch(both, ['a', 'b'], ['c'])
@@ -169,7 +176,8 @@ def test_blank_texts_are_missing_texts_saved_or_not(both, fitted, tmp_path):
     rows['image'] = [*rows.image[:3], None]
     again = GenreClassifier.load(fitted.save(tmp_path/'m'))
     assert np.allclose(fitted.predict_proba(rows), again.predict_proba(rows), atol=1e-6)
-    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), rows.image, rows.text), again.predict_proba(rows), atol=1e-6)
+    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), rows.image, rows.text), again.predict_proba(rows),
+                       atol=1e-6)
     with pytest.raises(ValueError, match='Pass a list'): predict_batch(load_bundle(tmp_path/'m'), texts='murder')
     with pytest.raises(ValueError, match='Fit it anew'): again.oof_proba(rows)
 
@@ -194,7 +202,8 @@ def test_columns_that_hold_no_texts(texts):
     clf = GenreClassifier(text_encoder='words', text_cols=['text', 'tag']).fit(texts.assign(tag=None))
     assert 'tag alone' in clf.leaderboard(texts.assign(tag=None)).index
     assert GenreClassifier(text_encoder='words', text_cols='text').fit(texts).score(texts) > .5
-    with pytest.raises(ItemsError, match='no word of two letters'): GenreClassifier(text_encoder='words').fit(texts.assign(text='a'))
+    with pytest.raises(ItemsError, match='no word of two letters'):
+        GenreClassifier(text_encoder='words').fit(texts.assign(text='a'))
 
 
 def test_valid_rows_are_checked_first(several):
@@ -207,7 +216,8 @@ def test_a_foreign_bundle_is_one_line(texts, tmp_path):
     folder = GenreClassifier(text_encoder='words').fit(texts).save(tmp_path/'m')
     config = json.loads((folder/'config.json').read_text())
     model = config['model']
-    for change, said in (({'model': model | {'modalities': [{}]}}, 'Copy the bundle anew'), ({'sha256': {}}, 'Copy the bundle anew'),
+    for change, said in (({'model': model | {'modalities': [{}]}}, 'Copy the bundle anew'),
+                         ({'sha256': {}}, 'Copy the bundle anew'),
                          ({'model': {}}, 'Copy the bundle anew'),
                          ({'model': model | {'modalities': [model['modalities'][0] | {'kind': 'text modelity'}]}},
                           "knows the kind 'text modelity'. Did you mean 'text modality'")):
@@ -218,7 +228,8 @@ def test_a_foreign_bundle_is_one_line(texts, tmp_path):
 
 def test_settings_for_what_is_not_there(texts, both):
     with pytest.raises(ItemsError, match='encoder= is for pictures'): GenreClassifier(encoder='colours').fit(texts)
-    with pytest.raises(ItemsError, match='text_encoder= is for texts'): GenreClassifier(**WORDS, modalities='image').fit(both)
+    with pytest.raises(ItemsError, match='text_encoder= is for texts'):
+        GenreClassifier(**WORDS, modalities='image').fit(both)
     clf = GenreClassifier(text_encoder='words').fit(texts)
     with pytest.raises(ValueError, match="not fitted on 'image'. Leave image= away"): clf.predict(image='x.jpg')
     with pytest.raises(ValueError, match='text is empty'): clf.predict(text=' ')
@@ -242,7 +253,7 @@ def test_a_missing_encoder_says_how_to_go_on(texts, monkeypatch):
 
 
 def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
-    films = made_metadata(world(tmp_path/'films', multilabel=True))
+    films = synthetic_metadata(world(tmp_path/'films', multilabel=True))
     films.loc[films.index[::7], 'image'] = None
     poisoned, folders = films.copy(), []
     for i in poisoned.index[poisoned.split == 'test']: poisoned.at[i, 'genres'] = [genre_vocab(films)[0]]
@@ -254,13 +265,15 @@ def test_poisoned_test_labels_leave_every_byte_of_the_bundle(tmp_path):
     assert honest.thresholds == other.thresholds and honest.config['model'] == other.config['model']
     moved = films.copy()
     for i in moved.index[moved.split == 'valid']: moved.at[i, 'genres'] = [genre_vocab(films)[0]]
-    assert GenreClassifier(**WORDS, meta_cols=['director', 'runtime']).fit(moved).thresholds_.tolist() != honest.thresholds  # the test can fail
+    assert GenreClassifier(**WORDS, meta_cols=['director',
+                                               'runtime']).fit(moved).thresholds_.tolist() != honest.thresholds  # the test can fail
 
 
 def test_metadata_is_read_saved_and_named(both, tmp_path):
-    films = made_metadata(both)
+    films = synthetic_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols='all').fit(films)
-    assert [m.name for m in clf.modalities_] == ['image', 'text', 'meta'] and 'title' in clf.modalities_[-1].columns and 'true_genres' not in clf.modalities_[-1].columns
+    assert [m.name for m in clf.modalities_] == ['image', 'text',
+                                                 'meta'] and 'title' in clf.modalities_[-1].columns and 'true_genres' not in clf.modalities_[-1].columns
     rows = test_rows(films).head(9).copy()
     rows.loc[rows.index[:3], ['image', 'text']] = None
     rows.loc[rows.index[3:6], clf.modalities_[-1].columns] = None
@@ -268,33 +281,41 @@ def test_metadata_is_read_saved_and_named(both, tmp_path):
     assert np.allclose(again.predict_proba(rows), clf.predict_proba(rows), atol=1e-6)
     assert again.contributions(films).equals(clf.contributions(films)) and set(again.leaderboard(films).index) == set(clf.leaderboard(films).index)
     assert clf.predict(meta={'director': 'Ada Abel'}, top=3) == again.predict(meta={'director': 'Ada Abel'}, top=3)
-    with pytest.raises(ValueError, match="no column 'directer'. Did you mean 'director'"): clf.predict(meta={'directer': 'Ada Abel'})
+    with pytest.raises(ValueError, match="no column 'directer'. Did you mean 'director'"):
+        clf.predict(meta={'directer': 'Ada Abel'})
     with pytest.raises(ItemsError, match="no column 'yaer'"): GenreClassifier(**WORDS, meta_cols=['yaer']).fit(films)
     with pytest.raises(ItemsError, match='no metadata to read'): GenreClassifier(modalities='meta').fit(films)
-    with pytest.raises(ItemsError, match='rows have no metadata: .* Drop them first'): GenreClassifier(modalities='meta', meta_cols=['director']).fit(films)
+    with pytest.raises(ItemsError, match='rows have no metadata: .* Drop them first'):
+        GenreClassifier(modalities='meta', meta_cols=['director']).fit(films)
     known = films[films.director.notna()].reset_index(drop=True)
     alone = GenreClassifier(modalities='meta', meta_cols=['director', 'cast']).fit(known)
     assert alone.score(known) > .4
     with pytest.warns(UserWarning, match="column 'shelf' alone says"):
-        GenreClassifier(modalities='meta', meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
+        GenreClassifier(modalities='meta',
+                        meta_cols=['shelf', 'director']).fit(known.assign(shelf=[g[0][:2] for g in known.genres]))
     with pytest.raises(ValueError, match='hold nothing that this model reads'): alone.predict_proba(rows[3:6])
-    with pytest.warns(UserWarning, match="1 of 2 columns of metadata are not in the table, and are not read: 'director'. Did you mean 'Director'"):
+    with pytest.warns(UserWarning,
+                      match="1 of 2 columns of metadata are not in the table, and are not read: 'director'. Did you mean 'Director'"):
         alone.predict_proba(known.head(3).rename(columns={'director': 'Director'}))
     with pytest.raises(ItemsError, match="no row has split 'test'"): alone.score(known[known.split == 'train'])
     frame = rows.assign(image=None, text=None)
-    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.modalities_[-1].columns][6:]), clf.predict_proba(frame[6:]), atol=1e-6)
+    assert np.allclose(predict_batch(load_bundle(tmp_path/'m'), meta=frame[clf.modalities_[-1].columns][6:]),
+                       clf.predict_proba(frame[6:]), atol=1e-6)
 
 
 def test_what_is_taken_away_at_prediction(both):
-    from genre_fastai.datasets.synthetic import made_metadata
-    films = made_metadata(both)
+    from genre_fastai.datasets.synthetic import synthetic_metadata
+    films = synthetic_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols=['director', 'cast']).fit(films)
     rows = test_rows(films)
     taken = clf.ablate(rows)
-    assert list(taken) == ['everything', 'without pictures', 'without texts', 'without metadata', 'pictures alone', 'texts alone', 'metadata alone']
+    assert list(taken) == ['everything', 'without pictures', 'without texts', 'without metadata', 'pictures alone',
+                           'texts alone', 'metadata alone']
     assert np.allclose(taken['without pictures'], clf.predict_proba(rows.assign(image=None)), atol=1e-6)
-    never = GenreClassifier(text_encoder='words', modalities=['text', 'meta'], meta_cols=['director', 'cast']).fit(films)
-    assert abs(never.score(films) - (taken['without pictures'].argmax(1) == genre_matrix(rows, list(clf.classes_)).argmax(1)).mean()) <= .02
+    never = GenreClassifier(text_encoder='words', modalities=['text', 'meta'],
+                            meta_cols=['director', 'cast']).fit(films)
+    assert abs(never.score(films) - (taken['without pictures'].argmax(1)
+                                     == genre_matrix(rows, list(clf.classes_)).argmax(1)).mean()) <= .02
     silent = clf.ablate(rows.head(2).assign(director=None, cast=None))
     assert np.allclose(silent['metadata alone'], clf.class_prior_)
 
@@ -305,7 +326,8 @@ def test_copies_do_not_flatter(several):
     copies = train.assign(item_id=train.item_id + '#2')
     twice = pd.concat([several, copies], ignore_index=True)
     twice['group'] = twice.item_id.str.removesuffix('#2')
-    once, honest, blind = (GenreClassifier(text_encoder='words').fit(rows) for rows in (several, twice, twice.drop(columns='group')))
+    once, honest, blind = (GenreClassifier(text_encoder='words').fit(rows)
+                           for rows in (several, twice, twice.drop(columns='group')))
     test = test_rows(several)
     y = genre_matrix(test, list(once.classes_))
     loss = lambda clf: genre_scores(y, clf.predict_proba(test), True)['log_loss']
@@ -318,12 +340,13 @@ def test_the_kind_of_task_is_not_read_off_the_test_rows(texts):
     odd = texts.copy()
     row = odd.index[odd.split == 'test'][0]
     odd.at[row, 'genres'] = sorted({g for gs in texts.genres for g in gs})[:2]
-    with pytest.raises(ItemsError, match='1 rows have several genres, and none of those to fit'): GenreClassifier(text_encoder='words').fit(odd)
+    with pytest.raises(ItemsError, match='1 rows have several genres, and none of those to fit'):
+        GenreClassifier(text_encoder='words').fit(odd)
 
 
 def test_what_few_rows_have_does_no_harm(both):
-    from genre_fastai.datasets.synthetic import made_metadata
-    films = made_metadata(both)
+    from genre_fastai.datasets.synthetic import synthetic_metadata
+    films = synthetic_metadata(both)
     seen = films.index[films.split.isin(['train', 'valid'])]
     films.loc[seen[8:], ['director', 'cast', 'runtime', 'released']] = None
     clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'released']).fit(films)
@@ -332,9 +355,10 @@ def test_what_few_rows_have_does_no_harm(both):
 
 
 def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp_path):
-    from genre_fastai.datasets.synthetic import made_metadata
-    films = made_metadata(both).assign(url=[f'page {k}' for k in range(len(both))])
-    with pytest.warns(UserWarning, match="metadata left aside: 'url': "): clf = GenreClassifier(**WORDS, meta_cols=['director', 'url']).fit(films)
+    from genre_fastai.datasets.synthetic import synthetic_metadata
+    films = synthetic_metadata(both).assign(url=[f'page {k}' for k in range(len(both))])
+    with pytest.warns(UserWarning, match="metadata left aside: 'url': "):
+        clf = GenreClassifier(**WORDS, meta_cols=['director', 'url']).fit(films)
     assert clf.modalities_[-1].columns == ['director']
     rows = test_rows(films).assign(director=None)
     again = GenreClassifier.load(clf.save(tmp_path/'m'))
@@ -343,7 +367,8 @@ def test_fitted_and_loaded_agree_where_only_a_useless_column_is_filled(both, tmp
     assert [m.name for m in GenreClassifier(**WORDS, meta_cols='all').fit(useless.drop(columns='title')).modalities_] == ['image', 'text']
     for column in ('genres', 'split'):
         with pytest.raises(ItemsError, match='is no metadata'): GenreClassifier(**WORDS, meta_cols=[column]).fit(films)
-    with pytest.raises(ValueError, match="Did you mean 'director'"): predict_batch(load_bundle(tmp_path/'m'), texts=['a film'], meta=[{'directer': 'Ada Abel'}])
+    with pytest.raises(ValueError, match="Did you mean 'director'"):
+        predict_batch(load_bundle(tmp_path/'m'), texts=['a film'], meta=[{'directer': 'Ada Abel'}])
 
 
 def test_left_out_predictions_go_by_id(both, fitted):
@@ -370,7 +395,7 @@ def test_no_child_is_likelier_than_its_parent(several, tmp_path):
 
 
 def test_a_genre_that_a_part_never_met_stays_unknown_to_it_whatever_valid_rows_hold(tmp_path):
-    items, _ = clean_items(made_items(tmp_path/'w', n=240, n_genres=3, seed=5), needs='image')
+    items, _ = clean_items(synthetic_items(tmp_path/'w', n=240, n_genres=3, seed=5), needs='image')
     items = split_items(items, valid=.2, test=.2, seed=0)
     last = genre_vocab(items)[-1]
     of_last = items.genres.map(lambda gs: last in gs)
@@ -379,13 +404,15 @@ def test_a_genre_that_a_part_never_met_stays_unknown_to_it_whatever_valid_rows_h
     row = items.index[of_last & (items.split == 'valid')][0]
     one.loc[row, 'image'] = items.image[row]
     test = items[items.split == 'test'].assign(text=None, split=None)
-    p = [GenreClassifier(encoder='colours', text_encoder='words').fit(given).predict_proba(test)[:, -1] for given in (blind, one)]
+    p = [GenreClassifier(encoder='colours', text_encoder='words').fit(given).predict_proba(test)[:, -1]
+         for given in (blind, one)]
     assert p[0].mean() > .15 and np.allclose(*p, atol=.05)
 
 
 def test_rows_without_a_group_stand_alone_and_the_others_keep_theirs(tmp_path):
-    items, _ = clean_items(made_items(tmp_path/'w', n=120, n_genres=3, multilabel=True, seed=5), needs='text')
-    twice = pd.concat([items.assign(group=items.item_id), items.assign(item_id=items.item_id + ' again', group=items.item_id)], ignore_index=True)
+    items, _ = clean_items(synthetic_items(tmp_path/'w', n=120, n_genres=3, multilabel=True, seed=5), needs='text')
+    twice = pd.concat([items.assign(group=items.item_id),
+                       items.assign(item_id=items.item_id + ' again', group=items.item_id)], ignore_index=True)
     def left_out(rows):
         clf = GenreClassifier(modalities='text', text_encoder='words').fit(rows)
         return genre_scores(genre_matrix(rows), clf.oof_proba(rows), True)['map']
@@ -395,22 +422,26 @@ def test_rows_without_a_group_stand_alone_and_the_others_keep_theirs(tmp_path):
 
 
 def test_the_limit_is_of_rows_to_fit(tmp_path, monkeypatch):
-    items, _ = clean_items(made_items(tmp_path/'w', n=120, n_genres=3, seed=5), needs='text')
+    items, _ = clean_items(synthetic_items(tmp_path/'w', n=120, n_genres=3, seed=5), needs='text')
     items = split_items(items, valid=.5, test=.2, seed=0)
     n = int(items.split.eq('train').sum())
     monkeypatch.setattr('genre_fastai.predict.classifier.MAX_FIT_ROWS', n)
     assert n < items.split.eq('valid').sum() and GenreClassifier(modalities='text', text_encoder='words').fit(items)
     monkeypatch.setattr('genre_fastai.predict.classifier.MAX_FIT_ROWS', n - 1)
-    with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'): GenreClassifier(modalities='text', text_encoder='words').fit(items)
+    with pytest.raises(ItemsError, match=f'{n} rows to fit; this preset takes up to {n - 1}'):
+        GenreClassifier(modalities='text', text_encoder='words').fit(items)
 
 
 def test_metadata_that_cannot_be_read_is_named(both, tmp_path):
-    films = made_metadata(both)
+    films = synthetic_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'director']).fit(films)
-    with pytest.warns(UserWarning, match="'runtime' holds numbers .* none of the 1 filled .*'long'"), pytest.raises(ValueError, match='nothing that this model reads was given'):
+    with pytest.warns(UserWarning,
+                      match="'runtime' holds numbers .* none of the 1 filled .*'long'"), pytest.raises(ValueError,
+                                                                                                       match='nothing that this model reads was given'):
         clf.predict(meta={'runtime': 'long'})
     with pytest.raises(ValueError, match='meta has no columns; this model reads'): clf.predict(meta={})
-    with pytest.raises(ValueError, match='nothing that this model reads was given'): clf.predict(meta={'director': None})
+    with pytest.raises(ValueError, match='nothing that this model reads was given'):
+        clf.predict(meta={'director': None})
     with pytest.raises(ImageError, match='of type int; give a path'): clf.predict(image=5)
     with pytest.warns(UserWarning, match="metadata left aside: 'item_no': every value is its own"):
         every = GenreClassifier(**WORDS, meta_cols='all').fit(films.assign(item_no=[f'no {i}' for i in range(len(films))]))

@@ -25,7 +25,7 @@ from genre_fastai.encoders.image import ColourEncoder
 from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.evaluate.metrics import genre_scores
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 MEASURED = ['fit_s', 'train_per_s', 'test_per_s', 'latency_ms', 'memory_mb', 'idle_mb']
 
@@ -43,17 +43,18 @@ def unmeasured(table): return table.drop(columns=[*MEASURED, 'gpu_mb'])
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    made = made_items(tmp_path_factory.mktemp('w')/'w', n=90, n_genres=3, images=False, seed=2)
+    made = synthetic_items(tmp_path_factory.mktemp('w')/'w', n=90, n_genres=3, images=False, seed=2)
     return split_items(made, valid=.2, test=.3)
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
     world = dict(n_genres=4, images=False, multilabel=True, seed=2)
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=90, **world), valid=.2, test=.3)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=90, **world), valid=.2, test=.3)
 
 @pytest.fixture(scope='module')
 def covers(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=60, n_genres=3, size=(48, 72)), valid=.2, test=.3)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=60, n_genres=3, size=(48, 72)), valid=.2,
+                       test=.3)
 
 def is_running(pid):
     try: os.kill(pid, 0)

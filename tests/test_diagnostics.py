@@ -13,7 +13,7 @@ from genre_fastai.diagnose.activations import (Diagnostics, LayerWatch, layer_ho
 from genre_fastai.diagnose.collapse import CollapseAlarm, CollapseWarning, plot_predicted_shares
 from genre_fastai.learn.learner import EpochSeed, genre_learner
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 matplotlib.use('Agg')
 worlds = {'balanced': dict(n_genres=4), 'two thirds': dict(n_genres=3, imbalance=1.9),
@@ -28,11 +28,11 @@ def test_what_is_no_learner_and_no_number_of_batches_is_refused():
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp('worlds')
-    return {name: split_items(made_items(folder/name, n=150, seed=5, size=(80, 100), **kwargs), valid=.2, test=.1)
+    return {name: split_items(synthetic_items(folder/name, n=150, seed=5, size=(80, 100), **kwargs), valid=.2, test=.1)
             for name, kwargs in worlds.items()}
 
 def loaders(items, bs=16, size=64):
-    return cover_block(items, size=size, vary=False).dataloaders(items, bs=bs, num_workers=0)
+    return cover_block(items, size=size, augment=False).dataloaders(items, bs=bs, num_workers=0)
 
 def fit(learn, epochs=1, lr=1e-3, method='fit'):
     "Fit without bars; the collapse warnings"
@@ -45,7 +45,8 @@ def plain_net(n_out, widths=(16, 32, 64, 64)):
     "No normalisation: dies of a high rate, and starts slowly at a low one"
     layers = []
     for n_in, n in zip((3, *widths), widths): layers += [nn.Conv2d(n_in, n, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4*widths[-1], 64), nn.ReLU(), nn.Linear(64, n_out))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4*widths[-1], 64), nn.ReLU(),
+                         nn.Linear(64, n_out))
 
 def plain_learner(dls, *cbs, seed=0, loss_func=None):
     torch.manual_seed(seed)
@@ -63,11 +64,13 @@ def test_vgg19_at_a_rate_too_high_is_found_in_its_first_epoch(made):
 
 
 @pytest.mark.parametrize('name, arch, rate', [
-    ('balanced', 'plain', .1), ('several', 'plain', .3), ('two thirds', 'plain', .3), ('balanced', 'test_convnext', 1.)])
+    ('balanced', 'plain', .1), ('several', 'plain', .3), ('two thirds', 'plain', .3),
+    ('balanced', 'test_convnext', 1.)])
 def test_collapse_is_found_in_the_first_epoch(name, arch, rate, made):
     dls, alarm = loaders(made[name]), CollapseAlarm()
     loss = BCEWithLogitsLossFlat() if name == 'several' else CrossEntropyLossFlat()
-    learn = plain_learner(dls, alarm, loss_func=loss) if arch == 'plain' else genre_learner(dls, arch, 'random', cbs=[alarm])
+    learn = plain_learner(dls, alarm, loss_func=loss) if arch == 'plain' else genre_learner(dls, arch, 'random',
+                                                                                            cbs=[alarm])
     found = fit(learn, 2, rate)
     assert len(found) == 1 and found[0] == alarm.message    # once a fit, though the second epoch is no better
     assert found[0].startswith('Collapse in epoch 1')
@@ -77,8 +80,10 @@ def test_collapse_is_found_in_the_first_epoch(name, arch, rate, made):
 healthy = [('small_cnn', 'balanced', 16, 'fit', 2, 1e-3), ('small_cnn', 'two thirds', 32, 'fit_one_cycle', 1, 3e-3),
            ('small_cnn', 'several', 16, 'fit', 2, 1e-4), ('test_resnet', 'two thirds', 16, 'fit', 1, 1e-3),
            ('test_resnet', 'balanced', 16, 'frozen', 2, 1e-3), ('test_resnet', 'several', 32, 'fit', 2, 1e-3),
-           ('test_convnext', 'two thirds', 8, 'frozen', 1, 1e-3), ('test_convnext', 'several', 16, 'fit_one_cycle', 2, 3e-3),
-           ('test_efficientnet', 'balanced', 32, 'fit', 1, 1e-3), ('test_efficientnet', 'several', 16, 'frozen', 1, 1e-2),
+           ('test_convnext', 'two thirds', 8, 'frozen', 1, 1e-3),
+           ('test_convnext', 'several', 16, 'fit_one_cycle', 2, 3e-3),
+           ('test_efficientnet', 'balanced', 32, 'fit', 1, 1e-3),
+           ('test_efficientnet', 'several', 16, 'frozen', 1, 1e-2),
            ('test_vit', 'balanced', 16, 'fit_one_cycle', 1, 1e-3), ('plain', 'two thirds', 16, 'fit', 2, 1e-4),
            ('plain', 'balanced', 1, 'fit', 1, 1e-4), ('resnet18', 'balanced', 32, 'frozen', 1, 1e-3)]
 
@@ -142,7 +147,8 @@ def test_what_is_not_a_number_is_named(value, in_training, made):
     assert len(found) == 1 and f'{rows} rows, batch 1: the loss is not a number' in found[0]
     assert alarm.figures['rows'].iloc[-1] == rows and not np.isfinite(alarm.figures.loss.iloc[-1])
     assert all(v.isfinite().all() for v in learn.model.state_dict().values())
-    if in_training: assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())   # no step was taken
+    if in_training:
+        assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())   # no step was taken
 
 
 def test_predictions_that_are_no_numbers_are_named_though_the_loss_is_one(made):
@@ -218,7 +224,8 @@ def test_figures_are_what_they_say(weigh, made):
     if weigh: assert valid.constant_loss < learn.loss_func(best, y).item()
     else: assert valid.constant_loss == pytest.approx(learn.loss_func(best, y).item(), rel=1e-3)
     assert train.rate == valid.rate == pytest.approx(1e-3) and train.prior_entropy > 0
-    assert np.allclose(learn.collapse_alarm.shares.sum(axis=1), 1) and len(learn.collapse_alarm.shares) == len(dls.train)
+    assert np.allclose(learn.collapse_alarm.shares.sum(axis=1),
+                       1) and len(learn.collapse_alarm.shares) == len(dls.train)
 
 
 def test_mixed_labels_and_smoothing_are_measured_by_their_own_loss(made):
@@ -239,7 +246,8 @@ def tensor_loaders(n, n_out, bs=16, multilabel=False):
 def test_learners_without_a_vocabulary_are_watched_too():
     for multilabel in (False, True):
         loss = BCEWithLogitsLossFlat() if multilabel else CrossEntropyLossFlat()
-        learn = Learner(tensor_loaders(64, 12, multilabel=multilabel), nn.Linear(8, 12), loss_func=loss, cbs=CollapseAlarm())
+        learn = Learner(tensor_loaders(64, 12, multilabel=multilabel), nn.Linear(8, 12), loss_func=loss,
+                        cbs=CollapseAlarm())
         assert fit(learn, 1, 1e-3) == []
         assert learn.collapse_alarm.figures.genre.str.startswith('genre ').all()
         ax = plot_predicted_shares(learn.collapse_alarm)
@@ -279,7 +287,8 @@ def test_many_batches_make_at_most_forty_bars():
 
 def test_dead_units_by_any_function():
     "Shares that were planted: below for ReLU, GELU and SiLU, on both sides for tanh; in place or not"
-    for act, low in ((nn.ReLU(), -50.), (nn.ReLU(inplace=True), -50.), (nn.GELU(), -50.), (nn.SiLU(inplace=True), -50.), (nn.Tanh(), 50.), (nn.ReLU6(), 50.)):
+    for act, low in ((nn.ReLU(), -50.), (nn.ReLU(inplace=True), -50.), (nn.GELU(), -50.), (nn.SiLU(inplace=True), -50.),
+                     (nn.Tanh(), 50.), (nn.ReLU6(), 50.)):
         net = nn.Sequential(nn.Linear(8, 20), act, nn.Linear(20, 3))
         with torch.no_grad(): net[0].bias[:5] = low
         with LayerWatch(net) as watch: net(torch.randn(100, 8))
@@ -349,7 +358,8 @@ def test_hooks_know_their_layers_and_go_again():
             assert n_hooks(net) == 3*(1 + bool(before))
             net(torch.randn(4, 2))
         assert n_hooks(net) == 0
-    with pytest.raises(AttributeError), layer_hooks({'a layer': net[0], 'none': None}, after): pass     # not all can be hooked
+    with pytest.raises(AttributeError), layer_hooks({'a layer': net[0], 'none': None}, after):
+        pass     # not all can be hooked
     assert n_hooks(net) == 0
 
 

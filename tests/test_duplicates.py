@@ -12,7 +12,7 @@ from genre_fastai.data.duplicates import duplicate_groups, find_duplicates, near
 from genre_fastai.data.images import open_image, scan_images
 from genre_fastai.data.readers import read_folder
 from genre_fastai.data.texts import text_key
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('GENRE_FASTAI_CACHE', s
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory): return made_items(tmp_path_factory.mktemp('world'), n=60, seed=3)
+def world(tmp_path_factory): return synthetic_items(tmp_path_factory.mktemp('world'), n=60, seed=3)
 
 
 def hex_hashes(numbers): return [f'{int(h):016x}' for h in numbers]
@@ -136,10 +136,12 @@ PLOT = 'A retired detective returns to the island where her sister was last seen
 
 
 def test_near_texts_have_groups_of_their_own_kind():
-    items = make_items(item_id=list('edcba'), text=[PLOT, PLOT + ' Not even her mother.', PLOT.upper(), 'A lone wolf.', None],
+    items = make_items(item_id=list('edcba'), text=[PLOT, PLOT + ' Not even her mother.', PLOT.upper(), 'A lone wolf.',
+                                                    None],
                        genres=['War', 'Pop', 'War', 'War', 'Pop'])
     found = find_duplicates(items)
-    assert found.groupby('kind', sort=False).item_id.agg(list).to_dict() == {'same text': ['e', 'c'], 'near text': ['e', 'd', 'c']}
+    assert found.groupby('kind', sort=False).item_id.agg(list).to_dict() == {'same text': ['e', 'c'],
+                                                                             'near text': ['e', 'd', 'c']}
     assert found.groupby('kind').conflict.all().to_dict() == {'near text': True, 'same text': False}
     assert duplicate_groups(items).tolist() == ['c', 'c', 'c', 'b', 'a']
     assert duplicate_groups(items, near=False).tolist() == ['c', 'd', 'c', 'b', 'a']
@@ -151,7 +153,8 @@ def test_near_texts_have_groups_of_their_own_kind():
 
 def test_near_texts_are_shown_from_where_they_part():
     long = ' '.join(f'word{i}' for i in range(60))
-    items = make_items(item_id=list('abc'), text=[long + ' A happy end.', long + ' A sad end.', long.upper() + ' A sad end.'], genres=['War']*3)
+    items = make_items(item_id=list('abc'), text=[long + ' A happy end.', long + ' A sad end.', long.upper()
+                                                  + ' A sad end.'], genres=['War']*3)
     show_duplicates(items[:2])
     near = [ax.texts[0].get_text() for ax in plt.gcf().axes]
     assert all(text.startswith('… word5') for text in near) and 'happy' in near[0] and 'sad' in near[1]
@@ -163,7 +166,8 @@ def test_near_texts_are_shown_from_where_they_part():
 
 def test_pictures_and_texts_chain_into_one_group(world, tmp_path):
     cover, other = open_image(world.image[0]), open_image(world.image[1])
-    paths = [saved(tmp_path, 'a.png', cover), saved(tmp_path, 'b.jpg', cover, quality=30), saved(tmp_path, 'c.png', other)]
+    paths = [saved(tmp_path, 'a.png', cover), saved(tmp_path, 'b.jpg', cover, quality=30),
+             saved(tmp_path, 'c.png', other)]
     items = make_items(image=[*paths, None], text=[None, PLOT, 'Nobody there.', 'And so ' + PLOT])
     assert find_duplicates(items).kind.tolist() == ['near picture']*2 + ['near text']*2
     assert duplicate_groups(items).tolist() == ['0', '0', '2', '0']

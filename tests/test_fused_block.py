@@ -14,7 +14,7 @@ from genre_fastai.fine_tune import learner_probabilities, save_learner
 from genre_fastai.learn.learner import class_weights, genre_learner, input_column, predict_items
 from genre_fastai.learn.models import FusedHead, GatedUnit, fused_net, lower_top_head
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.learn.blocks import TensorPresent, TensorWindows, fused_block, present_in, text_reader
 from genre_fastai.encoders.text import tiny_text_encoder
 
@@ -28,7 +28,7 @@ def with_holes(items):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     world = dict(n=90, n_genres=3, kind='poster', synopsis_sentences=6, telling_sentences=4, seed=2)
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2)
 
 @pytest.fixture(scope='module')
 def items(whole): return with_holes(whole)
@@ -36,7 +36,7 @@ def items(whole): return with_holes(whole)
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
     world = dict(n=90, n_genres=3, kind='poster', multilabel=True, seed=2)
-    return with_holes(split_items(made_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2))
+    return with_holes(split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2))
 
 @pytest.fixture(scope='module')
 def encoder(whole, tmp_path_factory): return tiny_text_encoder(tmp_path_factory.mktemp('e')/'encoder', whole.text)
@@ -60,7 +60,8 @@ def loaders(encoder):
 def test_a_poster_block_is_a_cover_block_that_mirrors(whole):
     flips = {}
     for name, block in {'cover': cover_block(whole, size=32), 'poster': poster_block(whole, size=32),
-                        'still': poster_block(whole, size=32, mirror=False), 'plain': poster_block(whole, size=32, vary=False)}.items():
+                        'still': poster_block(whole, size=32, mirror=False),
+                        'plain': poster_block(whole, size=32, augment=False)}.items():
         dls = block.dataloaders(whole, bs=8, num_workers=0)
         flips[name] = any(isinstance(t, Flip) for t in dls.train.after_batch.fs)
         if name != 'plain': assert dls.valid.one_batch()[0].shape == (8, 3, 32, 32)
@@ -71,7 +72,7 @@ def test_a_poster_block_is_a_cover_block_that_mirrors(whole):
 
 def test_each_input_says_what_the_row_says(items, several, loaders):
     for rows in (items, several):
-        dls = loaders(rows, vary=False)
+        dls = loaders(rows, augment=False)
         order = dls.valid.get_idxs()
         for k, (pictures, windows, present, genres) in enumerate(dls.valid):
             of_batch = dls.valid.items.iloc[order[8*k:8*k+8]]
@@ -81,7 +82,8 @@ def test_each_input_says_what_the_row_says(items, several, loaders):
             assert (pictures.flatten(1).amax(1) > 0).tolist() == present[:, 0].tolist()
             words = [text_reader(dls).windows([t or ''])[0] for t in of_batch.text]
             assert [sum(w >= 0 for w in x.flatten()).item() for x in windows] == [int((w >= 0).sum()) for w in words]
-            assert [list(dls.vocab[i] for i in y.nonzero().flatten()) if y.ndim else [dls.vocab[y]] for y in genres] == [
+            assert [list(dls.vocab[i] for i in y.nonzero().flatten()) if y.ndim else [dls.vocab[y]]
+                    for y in genres] == [
                 sorted(g) for g in of_batch.genres]
 
 
@@ -95,11 +97,13 @@ def test_like_lengths_go_together_in_training(items, loaders):
     assert spread < .7*np.mean([np.ptp(dl.res[j:j+4]) for j in range(0, len(dl.res)//4*4, 4)])
 
 
-@pytest.mark.parametrize('holes', [dict(image=None), dict(text=None), dict(text=' \n'), dict(image=float('nan')), dict(image=None, text=None)])
+@pytest.mark.parametrize('holes', [dict(image=None), dict(text=None), dict(text=' \n'), dict(image=float('nan')),
+                                   dict(image=None, text=None)])
 def test_further_rows_may_lack_anything(holes, whole, loaders):
     rows = whole.head(3).assign(**holes)
     pictures, windows, present = loaders(whole).test_dl(rows).one_batch()
-    assert pictures.shape == (3, 3, 64, 64) and len(windows) == 3 and present.all(0).tolist() == ['image' not in holes, 'text' not in holes]
+    assert pictures.shape == (3, 3, 64, 64) and len(windows) == 3 and present.all(0).tolist() == ['image' not in holes,
+                                                                                                  'text' not in holes]
     if 'image' in holes: assert pictures.unique().tolist() == [0.]
 
 
@@ -107,7 +111,8 @@ def test_rows_with_neither_are_named(items, loaders):
     bare = items.copy()
     at = bare.index[bare.split == 'train'][0]
     bare.loc[at, ['image', 'text']] = None
-    with pytest.raises(ItemsError, match=rf"no image and no text in 1 of \d+ rows: '{bare.item_id[at]}'. clean_items drops"): loaders(bare)
+    with pytest.raises(ItemsError,
+                       match=rf"no image and no text in 1 of \d+ rows: '{bare.item_id[at]}'. clean_items drops"): loaders(bare)
     assert check_readable(items, ('image', 'text')) is items
     at = bare.index[bare.split == 'test'][0]
     kept = items.copy()
@@ -151,7 +156,8 @@ def test_neighbours_and_padding_change_nothing(network):
         network.eval()
         logits = network(pictures, words, present)
         assert torch.allclose(network(pictures, wider, present), logits, atol=1e-5)
-        assert torch.allclose(torch.cat([network(*(x[i:i+1] for x in (pictures, words, present))) for i in range(6)]), logits, atol=1e-5)
+        assert torch.allclose(torch.cat([network(*(x[i:i+1] for x in (pictures, words, present))) for i in range(6)]),
+                              logits, atol=1e-5)
 
 
 def test_what_is_missing_is_not_read(network):
@@ -159,7 +165,8 @@ def test_what_is_missing_is_not_read(network):
     seen = []
     hook = network.body.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     network.eval()
-    with torch.inference_mode(): logits = network(pictures.masked_fill(~present[:, 0, None, None, None], torch.nan), words, present)
+    with torch.inference_mode():
+        logits = network(pictures.masked_fill(~present[:, 0, None, None, None], torch.nan), words, present)
     hook.remove()
     assert logits.isfinite().all() and seen == [present[:, 0].sum()]
     for column in (0, 1):        # a batch without any picture, without any text
@@ -170,7 +177,8 @@ def test_what_is_missing_is_not_read(network):
         network.zero_grad()
         loss.backward()
         assert loss.isfinite()
-        assert {p.grad is None or not p.grad.any() for p in (network.body, network.text_body)[column].parameters()} == {True}
+        assert {p.grad is None or not p.grad.any()
+                for p in (network.body, network.text_body)[column].parameters()} == {True}
 
 
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))
@@ -191,7 +199,8 @@ def test_hiding_is_for_training_and_never_takes_all():
     head = FusedHead(4, 3, 2, hide=.9)
     present = torch.tensor([[True, True], [True, False], [False, True], [False, False]]*500)
     seen = head.seen(present)
-    assert not (seen & ~present).any() and torch.equal(seen.any(1), present.any(1)) and torch.equal(seen[1::4], present[1::4])
+    assert not (seen & ~present).any() and torch.equal(seen.any(1), present.any(1)) and torch.equal(seen[1::4],
+                                                                                                    present[1::4])
     assert abs((seen[::4].sum(1) == 1).float().mean() - 2*.9*.1) < .08      # where both would be hidden, none is
     assert head.eval().seen(present) is present and FusedHead(4, 3, 2, hide=0).seen(present) is present
 
@@ -250,10 +259,11 @@ def test_fastai_verbs(several, loaders):
 
 
 def test_pictures_are_scaled_and_weights_are_counted(items, loaders):
-    dls = loaders(items, vary=False)
+    dls = loaders(items, augment=False)
     raw = dls.valid.one_batch()[0]
     learn = learner(dls)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (learn.model.body.weights.mean, learn.model.body.weights.std))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (learn.model.body.weights.mean,
+                                                            learn.model.body.weights.std))
     scaled = learn.dls.valid.one_batch()[0].as_subclass(torch.Tensor).cpu()
     assert torch.allclose(scaled*std + mean, raw.as_subclass(torch.Tensor).cpu(), atol=1e-5)
     assert torch.equal(learn.loss_func.func.weight.cpu(), class_weights(dls))
@@ -270,14 +280,18 @@ def test_frozen_bodies_stand_still(items, loaders):
 
 def test_wrong_calls_name_the_next_step(items, loaders, tmp_path, encoder):
     dls = loaders(items)
-    with pytest.raises(ValueError, match='hold texts. Leave arch away, or name a timm network'): genre_learner(dls, 'small_cnn')
+    with pytest.raises(ValueError, match='hold texts. Leave arch away, or name a timm network'):
+        genre_learner(dls, 'small_cnn')
     short = tiny_text_encoder(tmp_path/'short', items.text.dropna(), longest=40)
-    with pytest.raises(ValueError, match=r'reads 40 at most. Make new ones: fused_block\('): learner(loaders(items, encoder=short))
+    with pytest.raises(ValueError, match=r'reads 40 at most. Make new ones: fused_block\('):
+        learner(loaders(items, encoder=short))
     learn = learner(dls)
-    with pytest.raises(ItemsError, match='no image and no text in 3 of 3 rows'): predict_items(learn, items.head(3).assign(image=None, text=None))
+    with pytest.raises(ItemsError, match='no image and no text in 3 of 3 rows'):
+        predict_items(learn, items.head(3).assign(image=None, text=None))
     with pytest.raises(ValueError, match='vary pictures alone'): learn.fine_tune_stages(mixup=.2)
     with pytest.raises(ValueError, match='not yet one of both'): save_learner(learn, tmp_path/'bundle')
-    with pytest.raises(ValueError, match='remember is for texts alone'): learner_probabilities(learn, items, remember=True)
+    with pytest.raises(ValueError, match='remember is for texts alone'):
+        learner_probabilities(learn, items, remember=True)
 
 
 # Stages
@@ -330,7 +344,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(stop_after, items, loaders, tmp_p
     a, b = whole.model.state_dict(), learn.model.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a)
     other = learner(loaders(items.assign(text=items.text.str.upper())))
-    with pytest.raises(RunError, match='other rows'), other.no_bar(): other.fine_tune_stages(tmp_path/'stopped', **STAGES)
+    with pytest.raises(RunError, match='other rows'), other.no_bar():
+        other.fine_tune_stages(tmp_path/'stopped', **STAGES)
 
 
 def test_stages_are_three_where_a_body_was_pretrained(items, loaders):

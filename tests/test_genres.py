@@ -2,7 +2,7 @@
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
-from genre_fastai.predict.modalities import agreeing
+from genre_fastai.predict.modalities import enforce_hierarchy
 from genre_fastai.items import ItemsError, check_items, genre_matrix, genre_vocab, make_items
 from genre_fastai.data.genres import add_parents, consistent_probabilities, genre_tree
 from genre_fastai.data.genres import roll_up_genres
@@ -33,7 +33,7 @@ def test_another_separator():
 def test_whatever_the_separator_predictions_agree(sep):
     items = add_parents(make_items(genres=[[f'Fiction{sep}Crime'], ['Fiction']]), sep=sep)
     assert add_parents(items, sep=sep).genres.tolist() == items.genres.tolist()
-    assert agreeing(np.array([[.1, .9]]), genre_vocab(items), True).tolist() == [[.9, .9]]
+    assert enforce_hierarchy(np.array([[.1, .9]]), genre_vocab(items), True).tolist() == [[.9, .9]]
 
 
 def test_a_tree_of_another_separator():

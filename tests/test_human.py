@@ -6,12 +6,12 @@ import numpy as np, pytest
 from genre_fastai.items import ItemsError
 from genre_fastai.evaluate.human import HumanBaseline
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=150, n_genres=4, seed=5), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=150, n_genres=4, seed=5), valid=.2, test=.2)
 
 
 def test_guesses_are_kept_and_scored(items, tmp_path):

@@ -6,16 +6,17 @@ from genre_fastai.encoders import image, weights
 from genre_fastai.encoders.weights import BODIES, WeightsError, body_config, default_body, resolve_weights
 from genre_fastai.encoders.image import body_network, describe_bodies, load_body
 
-families = ['test_resnet', 'test_efficientnet', 'test_convnext', 'test_byobnet', 'test_mambaout', 'test_nfnet', # convolutions
-            'test_vit', 'test_vit2', 'test_vit3', 'test_vit4', # class token, average, attention pooling with a register, RMS norm
-            'test_coatnet', 'test_maxvit'] # both
+families = ['test_resnet', 'test_efficientnet', 'test_convnext', 'test_byobnet', 'test_mambaout', 'test_nfnet',
+            'test_vit', 'test_vit2', 'test_vit3', 'test_vit4',
+            'test_coatnet', 'test_maxvit'] # convolutions; transformers with each kind of pooling; both
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     "A weights folder with one tiny network, named by the environment"
     torch.manual_seed(0)
-    save_file(timm.create_model('test_resnet', num_classes=3).state_dict(), tmp_path/'test_resnet.safetensors', metadata={'mean': '0.1,0.2,0.3', 'size': '48'})
+    save_file(timm.create_model('test_resnet', num_classes=3).state_dict(), tmp_path/'test_resnet.safetensors',
+              metadata={'mean': '0.1,0.2,0.3', 'size': '48'})
     monkeypatch.setenv('GENRE_FASTAI_WEIGHTS', str(tmp_path))
     return tmp_path
 
@@ -45,7 +46,8 @@ def test_nothing_found_lists_what_was_tried(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, '_hub_file', lambda repo: (None, 'cannot be reached'))
     with pytest.raises(WeightsError) as e: load_body('resnet18')
     message = str(e.value)
-    for part in ('has no resnet18.safetensors', 'timm/resnet18', 'cannot be reached', "encoder='colours'", "weights='random'"): assert part in message
+    for part in ('has no resnet18.safetensors', 'timm/resnet18', 'cannot be reached', "encoder='colours'",
+                 "weights='random'"): assert part in message
     assert '\n' not in message
 
 
@@ -74,7 +76,8 @@ def test_incomplete_weights_are_refused(folder):
 
 def test_damaged_file_is_refused(folder):
     (folder/'damaged.safetensors').write_bytes((folder/'test_resnet.safetensors').read_bytes()[:1000])
-    with pytest.raises(WeightsError, match='not a readable safetensors'): load_body('test_resnet', folder/'damaged.safetensors')
+    with pytest.raises(WeightsError, match='not a readable safetensors'):
+        load_body('test_resnet', folder/'damaged.safetensors')
 
 
 @pytest.mark.parametrize('name', ['resnet50.tv_in1', 'mobilenetv2_100.'])
@@ -120,7 +123,8 @@ def test_weights_as_timm_stores_them_are_read(arch, tmp_path):
     save_file(whole.state_dict(), tmp_path/'w.safetensors')
     body = load_body(arch, tmp_path/'w.safetensors').eval()
     x = torch.rand(2, 3, body.weights.size, body.weights.size)
-    with torch.no_grad(): assert torch.allclose(body(x), whole.forward_head(whole.forward_features(x), pre_logits=True), atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(body(x), whole.forward_head(whole.forward_features(x), pre_logits=True), atol=1e-5)
 
 
 @pytest.mark.parametrize('arch', ['test_vit', 'test_vit3'])
@@ -131,20 +135,23 @@ def test_weights_of_one_size_are_read_for_another(arch, tmp_path):
     body = load_body(arch, tmp_path/'w.safetensors', size=96).eval()
     whole.set_input_size(img_size=(96, 96))
     x = torch.rand(2, 3, 96, 96)
-    with torch.no_grad(): assert torch.allclose(body(x), whole.forward_head(whole.forward_features(x), pre_logits=True), atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(body(x), whole.forward_head(whole.forward_features(x), pre_logits=True), atol=1e-5)
     assert body.weights.size == 96
 
 
 @pytest.mark.parametrize('shape', [(64, 64), (160, 96), (161, 160)])
 @pytest.mark.parametrize('depths', ['last', 'all'])
 def test_pictures_of_another_size_are_refused_where_the_network_has_one(shape, depths):
-    with pytest.raises(ValueError, match=r'160 x 160 pixels.*load_body') as e: load_body('test_vit3', 'random').vectors(torch.rand(1, 3, *shape), depths)
+    with pytest.raises(ValueError, match=r'160 x 160 pixels.*load_body') as e:
+        load_body('test_vit3', 'random').vectors(torch.rand(1, 3, *shape), depths)
     assert f'these have {shape[1]} x {shape[0]}.' in str(e.value) and '\n' not in str(e.value)
 
 
 @pytest.mark.parametrize('arch', ['test_resnet', 'test_convnext', 'test_vit'])
 def test_other_networks_take_any_size(arch):
-    with torch.no_grad(): assert load_body(arch, 'random').eval().vectors(torch.rand(1, 3, 64, 96), 'all').isfinite().all()
+    with torch.no_grad():
+        assert load_body(arch, 'random').eval().vectors(torch.rand(1, 3, 64, 96), 'all').isfinite().all()
 
 
 @pytest.mark.parametrize('name', BODIES.index)
@@ -159,7 +166,8 @@ def test_every_body_of_the_table_can_be_built(name):
 
 def test_the_table_says_the_sizes_of_timm_but_for_one_family():
     theirs = {name: timm.get_pretrained_cfg(name).input_size[-1] for name in BODIES.index}
-    assert {name for name in BODIES.index if BODIES.loc[name, 'size'] != theirs[name]} == {n for n in BODIES.index if 'dinov2' in n}
+    assert {name for name in BODIES.index if BODIES.loc[name, 'size'] != theirs[name]} == {n for n in BODIES.index
+                                                                                           if 'dinov2' in n}
     assert body_config('vit_small_patch14_dinov2')['input_size'] == (3, 224, 224), 'without the tag it is the same body'
 
 
@@ -184,7 +192,8 @@ def test_any_body_can_be_described_and_measured():
     table = describe_bodies(['test_resnet', 'test_vit']).set_index('body')
     assert torch.equal(state, torch.get_rng_state()), 'the global generator was touched'
     assert (table['ms a picture'] > 0).all() and table['budget'].isna().all()
-    assert describe_bodies(['mobilenetv2_100'], measure=False).budget[0] == 'small', 'without the tag it is the same body'
+    assert describe_bodies(['mobilenetv2_100'],
+                           measure=False).budget[0] == 'small', 'without the tag it is the same body'
     with pytest.raises(WeightsError, match='Nearest names'): describe_bodies(['resnet81'])
 
 

@@ -11,7 +11,7 @@ from genre_fastai.items import ItemsError
 from genre_fastai.encoders.image import BodyEncoder, ColourEncoder, colour_descriptors, embed_items, load_body
 from genre_fastai.data import images
 from genre_fastai.data.images import digest_images, scan_images
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -24,7 +24,7 @@ def one_thread():
 
 
 @pytest.fixture(scope='module')
-def items(tmp_path_factory): return made_items(tmp_path_factory.mktemp('world')/'covers', n=50, n_genres=3, seed=1)
+def items(tmp_path_factory): return synthetic_items(tmp_path_factory.mktemp('world')/'covers', n=50, n_genres=3, seed=1)
 
 
 def test_a_call_that_was_cut_goes_on_where_it_stopped(items, tmp_path):
@@ -70,7 +70,7 @@ def embed_in_a_process(items, path, scans, pause=0, max_file=None, says=None):
 def many(tmp_path_factory):
     "300 items, a folder where their scans are, and the vectors of an undisturbed call"
     folder = tmp_path_factory.mktemp('many')
-    items = made_items(folder/'covers', n=300, n_genres=3, seed=2)
+    items = synthetic_items(folder/'covers', n=300, n_genres=3, seed=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('GENRE_FASTAI_CACHE', str(folder))
         yield items, folder, embed_items(items, Counting(), DiskCache(folder/'whole.sqlite'), bs=16)
@@ -161,7 +161,7 @@ def test_what_was_scanned_is_not_read_for_its_digest(items, opened, monkeypatch)
 
 
 def test_a_file_that_changed_has_another_digest(tmp_path, opened):
-    items = made_items(tmp_path/'w', n=3, n_genres=3, seed=3)
+    items = synthetic_items(tmp_path/'w', n=3, n_genres=3, seed=3)
     before = digest_images(items)
     with open(items.image[1], 'ab') as file: file.write(b' ')
     assert (digest_images(items) != before).tolist() == [False, True, False] and not opened
@@ -191,13 +191,15 @@ def test_pictures_are_opened_while_the_body_works(items, tmp_path):
 @pytest.mark.parametrize('arch', ['test_resnet', 'test_vit', 'test_convnext'])
 def test_bfloat16_keeps_the_direction_of_vectors(items, arch, tmp_path):
     body = load_body(arch, 'random')
-    fast, exact = (embed_items(items, BodyEncoder(body, 'all', 64, fast=f), DiskCache(tmp_path/f'{f}.sqlite')) for f in (True, False))
+    fast, exact = (embed_items(items, BodyEncoder(body, 'all', 64, fast=f), DiskCache(tmp_path/f'{f}.sqlite'))
+                   for f in (True, False))
     a, b = fast - exact.mean(0), exact - exact.mean(0)
     assert ((a*b).sum(1)/np.linalg.norm(a, axis=1)/np.linalg.norm(b, axis=1)).min() > .99
 
 
 def test_missing_pictures_are_named(items):
-    with pytest.raises(ItemsError, match='image is empty in 1 of 50'): embed_items(items.assign(image=[None, *items.image[1:]]), 'colours')
+    with pytest.raises(ItemsError, match='image is empty in 1 of 50'):
+        embed_items(items.assign(image=[None, *items.image[1:]]), 'colours')
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 500), (400, 2)])
@@ -227,7 +229,8 @@ def test_small_pictures_do_not_depend_on_what_was_in_memory():
     code = ("import numpy as np; from genre_fastai.encoders.image import BodyEncoder, load_body;"
             "body = load_body('test_resnet', 'random'); x = np.random.default_rng(0).integers(0, 256, (32, 3, 48, 32), np.uint8);"
             "a, b = (BodyEncoder(body, 'all', (32, 48), fast=f).encode(x) for f in (True, False)); assert np.allclose(a, b)")
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=os.environ | {'MALLOC_PERTURB_': '128'}, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=os.environ | {'MALLOC_PERTURB_': '128'},
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -237,5 +240,6 @@ def test_vectors_that_are_no_numbers_are_an_error_and_not_remembered(items, tmp_
     for fast, mend in ((True, 'Try BodyEncoder'), (False, 'Look at its weights')):
         encoder = BodyEncoder(body, size=64, fast=fast)
         if fast and encoder.dtype is None: continue
-        with pytest.raises(ValueError, match=f'test_resnet gives no finite vectors for 32 of 32 pictures. {mend}'): embed_items(items, encoder, cache)
+        with pytest.raises(ValueError, match=f'test_resnet gives no finite vectors for 32 of 32 pictures. {mend}'):
+            embed_items(items, encoder, cache)
         assert not cache.get_many([f'{encoder.name}|{digest}' for digest in scan_images(items).digest])

@@ -17,12 +17,14 @@ names = st.text(st.characters(exclude_categories=['Cs', 'Cc']), min_size=1, max_
 def test_matrix_and_vocabulary_say_the_same_as_the_lists(genres):
     items = make_items(genres=genres)
     y, vocab = genre_matrix(items), genre_vocab(items)
-    assert [sorted(np.array(vocab, dtype=object)[row.astype(bool)].tolist()) for row in y] == [sorted(g) for g in genres]
+    assert [sorted(np.array(vocab, dtype=object)[row.astype(bool)].tolist())
+            for row in y] == [sorted(g) for g in genres]
     assert genre_counts(items).sum() == y.sum()
 
 
 def test_items_and_report_survive_parquet(tmp_path):
-    items = make_items(image=['a.jpg', None], text=[None, 'x'], genres=[['A', 'B'], []], split=['train', None], numbers=[[1., 2.], [3.]], year=[1, None])
+    items = make_items(image=['a.jpg', None], text=[None, 'x'], genres=[['A', 'B'], []], split=['train', None],
+                       numbers=[[1., 2.], [3.]], year=[1, None])
     report = Report(3).add(['x'], 'dropped', 'why', 'what').add(['0'], 'noted', 'a mend')
     again = load_items(save_items(items, tmp_path/'deep'/'items.parquet', report))
     assert again.genres.tolist() == items.genres.tolist() and again.numbers.tolist() == items.numbers.tolist()
@@ -32,8 +34,10 @@ def test_items_and_report_survive_parquet(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(item_id=[1, 2]), 'not a filled string'), (dict(item_id=['a', 'a']), 'repeated'), (dict(genres=[['A'], 'B']), 'not a list of names'),
-    (dict(genres=[['A'], [' ']]), 'not a list of names'), (dict(genres=[['A', 'A'], []]), 'listed twice'), (dict(split=['train', 'dev']), 'split is unknown')])
+    (dict(item_id=[1, 2]), 'not a filled string'), (dict(item_id=['a', 'a']), 'repeated'),
+    (dict(genres=[['A'], 'B']), 'not a list of names'),
+    (dict(genres=[['A'], [' ']]), 'not a list of names'), (dict(genres=[['A', 'A'], []]), 'listed twice'),
+    (dict(split=['train', 'dev']), 'split is unknown')])
 def test_what_is_wrong_is_said_in_one_line(change, message):
     with pytest.raises(ItemsError, match=message) as e: check_items(make_items(genres=['A', 'B']).assign(**change))
     assert '\n' not in str(e.value) and 'of 2 rows' in str(e.value)
@@ -42,7 +46,8 @@ def test_what_is_wrong_is_said_in_one_line(change, message):
 def test_not_a_table_no_rows_missing_columns():
     with pytest.raises(ItemsError, match='not list'): check_items([1])
     with pytest.raises(ItemsError, match='no rows'): check_items(make_items())
-    with pytest.raises(ItemsError, match=r"columns \['genres'\] are missing"): check_items(make_items(genres=['A']).drop(columns='genres'))
+    with pytest.raises(ItemsError, match=r"columns \['genres'\] are missing"):
+        check_items(make_items(genres=['A']).drop(columns='genres'))
     with pytest.raises(ItemsError, match='differ in length'): make_items(genres=['A'], text=['x', 'y'])
 
 
@@ -173,10 +178,12 @@ def test_genres_in_any_form_are_lists(given):
 
 def test_missing_genres_are_empty_lists_and_what_are_no_genres_is_said():
     assert make_items(genres=[None, np.nan, pd.NA, 'A', set()]).genres.tolist() == [[], [], [], ['A'], []]
-    with pytest.raises(ItemsError, match="not a list of names in 1 of 2 rows: '1'"): check_items(make_items(genres=['A', 5]))
+    with pytest.raises(ItemsError, match="not a list of names in 1 of 2 rows: '1'"):
+        check_items(make_items(genres=['A', 5]))
 
 
 def test_check_items_is_strict_about_what_a_table_holds():
     items = make_items(genres=['A', 'B'])
     for genres in [('A',), {'A'}, frozenset('A'), np.array(['A'])]:
-        with pytest.raises(ItemsError, match='not a list of names'): check_items(items.assign(genres=pd.Series([genres, ['B']])))
+        with pytest.raises(ItemsError, match='not a list of names'):
+            check_items(items.assign(genres=pd.Series([genres, ['B']])))

@@ -11,19 +11,21 @@ from genre_fastai.fine_tune import learner_probabilities
 from genre_fastai.learn.learner import class_weights, genre_learner, has_several, predict_items
 from genre_fastai.evaluate.metrics import genre_report
 from genre_fastai.evaluate.plots import plot_confusion
-from genre_fastai.encoders.image import fast_dtype
+from genre_fastai.encoders.image import mixed_dtype
 from genre_fastai.learn.models import GenreNet, SmallCNN, lower_top_head, genre_net
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 @pytest.fixture(scope='module')
 def single(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'single', n=90, n_genres=3, seed=2), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'single', n=90, n_genres=3, seed=2), valid=.2,
+                       test=.2)
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'several', n=90, n_genres=3, multilabel=True, seed=2), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'several', n=90, n_genres=3, multilabel=True,
+                                       seed=2), valid=.2, test=.2)
 
 def loaders(items, **kwargs): return cover_block(items, size=64, **kwargs).dataloaders(items, bs=16, num_workers=0)
 
@@ -40,7 +42,8 @@ def test_test_rows_never_reach_the_learner(single):
 
 
 def test_without_split_or_picture_the_next_step_is_named(single):
-    with pytest.raises(ItemsError, match='split_items'): cover_block(single, size=64).dataloaders(single.assign(split=None))
+    with pytest.raises(ItemsError, match='split_items'):
+        cover_block(single, size=64).dataloaders(single.assign(split=None))
     rows = single.assign(image=[None, *single.image[1:]], split=['train', *single.split[1:]])
     with pytest.raises(ItemsError, match='clean_items.* drops such rows'): cover_block(rows, size=64).dataloaders(rows)
 
@@ -87,10 +90,11 @@ def test_freezing_leaves_the_head(single):
 
 
 def test_bodies_get_pictures_scaled_as_their_weights_want(single):
-    dls = loaders(single, vary=False)
+    dls = loaders(single, augment=False)
     raw = dls.one_batch()[0]
     learn = genre_learner(dls, 'test_resnet', weights='random')
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (learn.model.body.weights.mean, learn.model.body.weights.std))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (learn.model.body.weights.mean,
+                                                            learn.model.body.weights.std))
     scaled = learn.dls.valid.one_batch()[0]
     plain = (next(iter(dls.valid))[0]*std + mean).as_subclass(torch.Tensor)
     assert 0 <= plain.min() and plain.max() <= 1 and scaled.min() < 0 <= raw.min()
@@ -126,7 +130,8 @@ def test_several_genres_are_for_our_own_confusion(several):
 
 def test_plain_fastai_learner_takes_our_loaders(single):
     from fastai.vision.all import resnet18
-    learn = vision_learner(cover_block(single, size=32).dataloaders(single, bs=16, num_workers=0), resnet18, pretrained=False)
+    learn = vision_learner(cover_block(single, size=32).dataloaders(single, bs=16, num_workers=0), resnet18,
+                           pretrained=False)
     with learn.no_bar(), learn.no_logging(): learn.fine_tune(1)
     assert len(learner_probabilities(learn, single)['test']) == (single.split == 'test').sum()
 
@@ -137,7 +142,7 @@ def test_inner_precision_is_what_it_says(single):
     hook = cnn.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     logits = cnn(torch.rand(2, 3, 64, 64))
     hook.remove()
-    assert seen == [fast_dtype('cpu') or torch.float32] and logits.dtype == torch.float32
+    assert seen == [mixed_dtype('cpu') or torch.float32] and logits.dtype == torch.float32
     cnn.fast = False
     hook = cnn.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     cnn(torch.rand(2, 3, 64, 64))

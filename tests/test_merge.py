@@ -9,7 +9,7 @@ from genre_fastai.runs import rng_for
 from genre_fastai.items import ItemsError, check_items, is_synthetic, load_items, load_report, make_items, save_items
 from genre_fastai.data.cells import years_in
 from genre_fastai.data.merge import merge_sources, review_matches, settle_pairs, title_key
-from genre_fastai.datasets.synthetic import made_sources
+from genre_fastai.datasets.synthetic import synthetic_sources
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.readers import read_table
 
@@ -137,13 +137,13 @@ def score(report, truth):
 
 @pytest.mark.parametrize('seed', range(6))
 def test_known_truth(seed):
-    a, b, truth = made_sources(1000, seed=seed)
+    a, b, truth = synthetic_sources(1000, seed=seed)
     precision, recall = score(merge_sources(a, b, on=['title', 'year'], kind='kind')[1], truth)
     assert precision >= .99 and recall >= .95
 
 
 def test_known_truth_under_other_names():
-    a, b, truth = made_sources(500, seed=7)
+    a, b, truth = synthetic_sources(500, seed=7)
     other = b.rename(columns={'title': 'name', 'year': 'release_year', 'kind': 'sort'})
     on, kind = {'title': 'name', 'year': 'release_year'}, {'kind': 'sort'}
     items, report = merge_sources(a, other, on=on, kind=kind)
@@ -152,7 +152,7 @@ def test_known_truth_under_other_names():
 
 
 def test_five_thousand_rows_take_seconds():
-    a, b, _ = made_sources(6250, seed=1)
+    a, b, _ = synthetic_sources(6250, seed=1)
     for on in (['title', 'year'], 'title'):
         start = time.perf_counter()
         merge_sources(a, b, on=on)
@@ -160,8 +160,8 @@ def test_five_thousand_rows_take_seconds():
 
 
 def test_made_sources_repeat():
-    for x, y in zip(made_sources(50, seed=3), made_sources(50, seed=3)): pd.testing.assert_frame_equal(x, y)
-    assert made_sources(50, seed=3)[0].title.tolist() != made_sources(50, seed=4)[0].title.tolist()
+    for x, y in zip(synthetic_sources(50, seed=3), synthetic_sources(50, seed=3)): pd.testing.assert_frame_equal(x, y)
+    assert synthetic_sources(50, seed=3)[0].title.tolist() != synthetic_sources(50, seed=4)[0].title.tolist()
 
 
 def test_numbers_are_no_slips():
@@ -420,7 +420,7 @@ def test_mends_of_both_tables_are_kept():
 
 
 def test_input_is_not_changed_and_the_index_does_not_matter():
-    a, b, _ = made_sources(60, seed=2)
+    a, b, _ = synthetic_sources(60, seed=2)
     a = a.set_index(pd.Index([5]*len(a)))
     before = a.copy(deep=True), b.copy(deep=True)
     items, _ = merge_sources(a, b, on=['title', 'year'])
@@ -429,7 +429,7 @@ def test_input_is_not_changed_and_the_index_does_not_matter():
 
 
 def test_result_is_saved_and_cleaned_like_any_items(tmp_path):
-    a, b, _ = made_sources(60, seed=2)
+    a, b, _ = synthetic_sources(60, seed=2)
     items, report = merge_sources(a, b.assign(text='A text of its own, no. ' + b.item_id), on=['title', 'year'],
                                   kind='kind')
     save_items(items, tmp_path/'items.parquet', report)
@@ -459,7 +459,7 @@ def test_real_tables_of_known_truth():
 
 
 def test_what_is_joined_with_synthetic_rows_is_synthetic():
-    a, b, _ = made_sources(30)
+    a, b, _ = synthetic_sources(30)
     own = table('own', ['The Quiet Harbour'])
     assert is_synthetic(a) and is_synthetic(b) and not is_synthetic(merge_sources(own, own, on='title')[0])
     for left, right in [(a, b), (a, own), (own, b)]: assert is_synthetic(merge_sources(left, right, on='title')[0])

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from genre_fastai.classical.baselines import genre_targets
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.evaluate.mistakes import (confused_items, show_confused, show_top_losses, suspect_labels, top_losses)
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.classical.text_ridge import TextRidge, text_array
 
 vocab = ['Comedy', 'Drama', 'Horror']
@@ -43,7 +43,8 @@ def test_losses_are_log_losses_in_nats():
 
 def test_several_genres_are_those_over_the_threshold():
     table = top_losses(several, p_several, vocab).set_index('item_id')
-    assert table.predicted.to_dict() == {'0': ['Comedy', 'Drama'], '1': ['Horror'], '2': ['Comedy', 'Drama'], '3': ['Drama']}
+    assert table.predicted.to_dict() == {'0': ['Comedy', 'Drama'], '1': ['Horror'], '2': ['Comedy', 'Drama'],
+                                         '3': ['Drama']}
     assert table.p_true.to_dict() == {'0': .8, '1': .4, '2': .1, '3': .2}
     low = top_losses(several, p_several, vocab, thresholds=.25).set_index('item_id')
     assert low.predicted['1'] == ['Drama', 'Horror']
@@ -55,7 +56,8 @@ def test_classes_of_a_model_serve_as_vocab():
     classes = np.array(vocab)
     assert type(top_losses(one, p_one, classes).predicted.iloc[0][0]) is str
     assert confused_items(one, p_one, classes).equals(confused_items(one, p_one, vocab))
-    with pytest.raises(ValueError, match=r"There are 'Comedy', 'Drama', 'Horror'\.$"): show_confused(one, p_one, classes, 'Music')
+    with pytest.raises(ValueError, match=r"There are 'Comedy', 'Drama', 'Horror'\.$"):
+        show_confused(one, p_one, classes, 'Music')
     show_top_losses(one, pd.DataFrame(p_one, columns=vocab), classes, n=1)
     assert titles() == ['Horror, said Comedy .70']
 
@@ -75,18 +77,21 @@ def test_what_does_not_fit_is_said_in_one_line(function):
     nan = np.where(p_one == .25, np.nan, p_one)
     cases = [
         ((one, p_one[:3], vocab), ValueError, r'p has shape \(3, 3\) and y \(4, 3\).*Predict the same items'),
-        ((one, p_one[:, :2], vocab), ValueError, r'p has shape \(4, 2\)'), ((one, p_one[0], vocab), ValueError, r'p has shape \(3,\)'),
+        ((one, p_one[:, :2], vocab), ValueError, r'p has shape \(4, 2\)'),
+        ((one, p_one[0], vocab), ValueError, r'p has shape \(3,\)'),
         ((one, nan, vocab), ValueError, 'p is NaN or infinite in 1 of 4 rows: 1'),
         ((one, p_one + 1, vocab), ValueError, 'p lies outside 0 to 1'),
         ((one, p_one/2, vocab), ValueError, 'p does not sum to 1 in 4 of 4 rows'),
         ((one, p_one[:, :2], vocab[:2]), ItemsError, "genres that vocab does not name: 'Horror'"),
         ((one.head(0), p_one[:0], vocab), ItemsError, 'no rows'),
-        ((one.assign(genres=[['Drama'], [], ['Horror'], []]), p_one, vocab), ItemsError, "genres is empty in 2 of 4 rows: '1', '3'"),
+        ((one.assign(genres=[['Drama'], [], ['Horror'], []]), p_one, vocab), ItemsError,
+         "genres is empty in 2 of 4 rows: '1', '3'"),
         ((p_one, p_one, vocab), ItemsError, 'an items table is a pandas DataFrame')]
     for args, error, message in cases:
         with pytest.raises(error, match=message) as caught: function(*args)
         assert '\n' not in str(caught.value)
-    with pytest.raises(ValueError, match='not exactly one genre in 2 of 4 rows'): function(several, p_one, vocab, multilabel=False)
+    with pytest.raises(ValueError, match='not exactly one genre in 2 of 4 rows'):
+        function(several, p_one, vocab, multilabel=False)
     if function is not confused_items:
         with pytest.raises(ValueError, match='n is 0; give a whole number'): function(one, p_one, vocab, n=0)
 
@@ -105,9 +110,11 @@ def test_pairs_that_occur():
 
 def test_titles_say_what_is_and_what_was_said():
     show_top_losses(one, p_one, vocab)
-    assert titles() == ['Horror, said Comedy .70', 'Drama, said Comedy .50', 'Comedy, rightly .80', 'Horror, rightly .80']
+    assert titles() == ['Horror, said Comedy .70', 'Drama, said Comedy .50', 'Comedy, rightly .80',
+                        'Horror, rightly .80']
     show_top_losses(several, p_several, vocab, n_columns=2)
-    assert titles() == ['Horror, said Drama .90', 'Comedy, not said .20', 'Drama, said Horror .70', 'Drama, rightly .80']
+    assert titles() == ['Horror, said Drama .90', 'Comedy, not said .20', 'Drama, said Horror .70',
+                        'Drama, rightly .80']
     show_top_losses(several.head(1), np.array([[.9, .8, .75]]), vocab)
     assert titles() == ['Drama, also said Horror .75']
     show_top_losses(one, p_one, vocab, n=1)
@@ -116,14 +123,16 @@ def test_titles_say_what_is_and_what_was_said():
 
 def test_pictures_of_both(capsys):
     show_confused(one, p_one, vocab)
-    assert rows_in_figure() == ['Drama, rightly said: 0 of 0', 'Drama, taken for Comedy: 1 of 1', 'Comedy, rightly said: 1 of 1']
+    assert rows_in_figure() == ['Drama, rightly said: 0 of 0', 'Drama, taken for Comedy: 1 of 1',
+                                'Comedy, rightly said: 1 of 1']
     assert titles() == ['Comedy .50', 'Comedy .80']
     show_confused(one, p_one, vocab, true='Horror')
     assert rows_in_figure()[:2] == ['Horror, rightly said: 1 of 1', 'Horror, taken for Comedy: 1 of 1']
     show_confused(one, p_one, vocab, predicted='Comedy', n=1)
     assert rows_in_figure()[1] == 'Drama, taken for Comedy: 1 of 1'
     show_confused(several, p_several, vocab, 'Horror', 'Drama')
-    assert rows_in_figure() == ['Horror, rightly said: 0 of 0', 'Horror, taken for Drama: 1 of 1', 'Drama, rightly said: 2 of 2']
+    assert rows_in_figure() == ['Horror, rightly said: 0 of 0', 'Horror, taken for Drama: 1 of 1',
+                                'Drama, rightly said: 2 of 2']
     assert capsys.readouterr().out == ''
 
 
@@ -136,9 +145,12 @@ def test_a_pair_that_never_occurs_or_is_unknown(capsys):
     show_confused(one, p_one, vocab, true='Comedy')                       # always said rightly
     show_confused(one, np.eye(3)[[0, 1, 2, 2]], vocab)
     assert capsys.readouterr().out.count('No such mistake in 4 items.') == 2 and not plt.get_fignums()
-    with pytest.raises(ValueError, match="no genre 'Horor'. Did you mean 'Horror'?"): show_confused(one, p_one, vocab, 'Horor')
-    with pytest.raises(ValueError, match="no genre 'comedy'. Did you mean 'Comedy'?"): show_confused(one, p_one, vocab, None, 'comedy')
-    with pytest.raises(ValueError, match="both 'Drama'. Name two genres"): show_confused(one, p_one, vocab, 'Drama', 'Drama')
+    with pytest.raises(ValueError, match="no genre 'Horor'. Did you mean 'Horror'?"):
+        show_confused(one, p_one, vocab, 'Horor')
+    with pytest.raises(ValueError, match="no genre 'comedy'. Did you mean 'Comedy'?"):
+        show_confused(one, p_one, vocab, None, 'comedy')
+    with pytest.raises(ValueError, match="both 'Drama'. Name two genres"):
+        show_confused(one, p_one, vocab, 'Drama', 'Drama')
 
 
 def test_the_same_seed_shows_the_same_items():
@@ -153,7 +165,8 @@ def test_the_same_seed_shows_the_same_items():
 @pytest.fixture(scope='module', params=[False, True], ids=['one genre', 'several'])
 def noisy(request, tmp_path_factory):
     "Made synopses, left-out probabilities, and which labels are wrong"
-    items = made_items(tmp_path_factory.mktemp('w')/'w', n=400, n_genres=5, label_noise=.1, multilabel=request.param,
+    items = synthetic_items(tmp_path_factory.mktemp('w')/'w', n=400, n_genres=5, label_noise=.1,
+                            multilabel=request.param,
                        images=False, telling_sentences=5, seed=1)
     genres = genre_vocab(items)
     model = TextRidge().fit(text_array(items), genre_targets(items, genres, request.param))
@@ -187,7 +200,8 @@ def test_rows_may_stand_in_any_order_under_any_index(noisy):
     order = np.random.default_rng(1).permutation(len(items))
     again = suspect_labels(items.iloc[order].set_index(pd.Index([7]*len(items))), p[order], genres)
     columns = ['quality', 'suggested']
-    once, again = (table.set_index('item_id')[columns].sort_index() for table in (suspect_labels(items, p, genres), again))
+    once, again = (table.set_index('item_id')[columns].sort_index()
+                   for table in (suspect_labels(items, p, genres), again))
     assert len(once) and again.index.equals(once.index)
     assert np.allclose(again.quality, once.quality) and again.suggested.tolist() == once.suggested.tolist()
 
@@ -215,7 +229,8 @@ def test_genres_that_none_or_all_carry():
     rng = np.random.default_rng(0)
     drama = rng.random(80) < .5
     told = np.where(drama[:, None], [.1, .9, .2], [.8, .1, .1]) + rng.random((80, 3))/20
-    items = make_items(genres=[['Drama'] if d else ['Comedy'] for d in ~drama[:4]] + [['Drama'] if d else ['Comedy'] for d in drama[4:]])
+    items = make_items(genres=[['Drama'] if d else ['Comedy'] for d in ~drama[:4]]
+                       + [['Drama'] if d else ['Comedy'] for d in drama[4:]])
     single = suspect_labels(items, told/told.sum(1, keepdims=True), vocab)  # Horror is carried by none
     assert set(single.item_id) == set('0123')
     films = items.assign(genres=items.genres.map(lambda gs: ['Horror', *gs]))

@@ -8,7 +8,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from genre_fastai import items as items_module
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items, made_metadata
+from genre_fastai.datasets.synthetic import synthetic_items, synthetic_metadata
 from genre_fastai.items import ItemsError, genre_matrix
 from genre_fastai.predict.bundle import BundleError, load_bundle
 from genre_fastai.predict.classifier import GenreClassifier
@@ -28,13 +28,15 @@ class TitleLength(Modality):
     def fit(self, items, y, groups=None):
         x = self.read(items)
         self.model = GaussianNB().fit(x, y)
-        self.classes_, self.oof = self.model.classes_, cross_val_predict(GaussianNB(), x, y, cv=3, method='predict_proba')
+        self.classes_, self.oof = self.model.classes_, cross_val_predict(GaussianNB(), x, y, cv=3,
+                                                                         method='predict_proba')
         return self
 
     def predict_proba(self, items): return self.model.predict_proba(self.read(items))
     def oof_proba(self): return self.oof
     def to_state(self):
-        return {'classes': self.classes_.tolist()}, {k: getattr(self.model, k) for k in ('theta_', 'var_', 'class_prior_')}
+        return {'classes': self.classes_.tolist()}, {k: getattr(self.model, k)
+                                                     for k in ('theta_', 'var_', 'class_prior_')}
 
     @classmethod
     def from_state(cls, facts, arrays):
@@ -51,7 +53,7 @@ def registered():
 
 @pytest.fixture(scope='module')
 def films(tmp_path_factory):
-    films = made_items(tmp_path_factory.mktemp('films')/'films', n=240, n_genres=3, seed=3)
+    films = synthetic_items(tmp_path_factory.mktemp('films')/'films', n=240, n_genres=3, seed=3)
     rng, genres = np.random.default_rng(0), films.genres.str[0]
     lengths = genres.map({g: 10 + 12*i for i, g in enumerate(sorted(set(genres)))}) + rng.integers(-4, 5, len(films))
     return split_items(films.assign(title=['x'*n for n in lengths]), valid=.1, test=.3, seed=0)
@@ -61,7 +63,8 @@ def test_a_modality_of_your_own_is_one_like_the_others(films, registered, tmp_pa
     how = dict(encoder='colours', text_encoder='words')
     without = GenreClassifier(**how, modalities=['image', 'text']).fit(films)
     clf = GenreClassifier(**how).fit(films)
-    assert [m.name for m in clf.modalities_] == ['image', 'text', 'title length'] and clf.score(films) > without.score(films)
+    assert [m.name for m in clf.modalities_] == ['image', 'text',
+                                                 'title length'] and clf.score(films) > without.score(films)
     assert {'title lengths alone', 'this classifier'} < set(clf.leaderboard(films).index)
     assert 'without title lengths' in clf.contributions(films).index
     test = films[films.split == 'test']
@@ -78,13 +81,15 @@ def test_a_bundle_of_a_class_that_is_not_there_says_which(films, tmp_path):
     modality(TitleLength)
     GenreClassifier(modalities='title length').fit(films).save(tmp_path/'m')
     MODALITIES.pop('title length'), STATES.pop('title length modality')
-    with pytest.raises(BundleError, match="written by genre_fastai .*knows the kind 'title length modality'.*the module that registers it"):
+    with pytest.raises(BundleError,
+                       match="written by genre_fastai .*knows the kind 'title length modality'.*the module that registers it"):
         load_bundle(tmp_path/'m')
 
 @pytest.mark.parametrize('lacks', ['name', 'fit', 'oof_proba', 'to_state'])
 def test_a_modality_without_a_member_is_told_which(lacks):
     members = {k: v for k, v in vars(TitleLength).items() if k not in (lacks, '__dict__', '__weakref__')}
-    with pytest.raises(TypeError, match=f'Half is no modality: it has no {lacks}'): modality(type('Half', (Modality,), members))
+    with pytest.raises(TypeError, match=f'Half is no modality: it has no {lacks}'):
+        modality(type('Half', (Modality,), members))
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +102,8 @@ def unpacked(tmp_path_factory):
 def test_bundles_of_0_5_0_predict_as_they_did(unpacked, name, tmp_path):
     expected = json.loads((unpacked/'expected.json').read_text())[name]
     rows = pd.read_csv(unpacked/'items.csv')
-    rows = items_module.make_items(rows.item_id, [str(unpacked/f) for f in rows.image], rows.text, rows.genre, year=rows.year,
+    rows = items_module.make_items(rows.item_id, [str(unpacked/f) for f in rows.image], rows.text, rows.genre,
+                                   year=rows.year,
                                    director=rows.director)
     if 'and' in name:
         rows.loc[0, 'text'], rows.loc[1, 'image'] = None, None
@@ -115,27 +121,31 @@ def test_labels_may_be_passed_apart(films):
     inside = GenreClassifier(**how).fit(train.assign(split=None))
     names, lists, matrix = train.genres.str[0].to_numpy(str), list(train.genres), genre_matrix(train)
     for y in (names, lists, matrix, pd.DataFrame(matrix, columns=sorted(set(names)))):
-        apart = GenreClassifier(**how).fit(train.assign(genres=[['Nonsense']]*len(train)) if y is not matrix else train, y)
+        apart = GenreClassifier(**how).fit(train.assign(genres=[['Nonsense']]*len(train)) if y is not matrix else train,
+                                           y)
         assert np.array_equal(apart.predict_proba(test), inside.predict_proba(test))
     poisoned = films.assign(split='test')
     assert len(GenreClassifier(**how).fit(poisoned, films.genres.str[0].tolist()).oof_) == len(films), 'split is not looked at'
     truth = test.genres.str[0].tolist()
     assert inside.score(test.assign(genres=[['Nonsense']]*len(test)), truth) == inside.score(test.assign(split=None))
     with pytest.raises(ValueError, match='y has 2 labels for'): inside.score(test, truth[:2])
-    with pytest.raises(ValueError, match="genres that were not fitted: 'Opera'"): inside.score(test, ['Opera']*len(test))
+    with pytest.raises(ValueError, match="genres that were not fitted: 'Opera'"):
+        inside.score(test, ['Opera']*len(test))
     with pytest.raises(ValueError, match='y is a matrix of shape'): inside.score(test, np.ones((len(test), 7)))
-    with pytest.raises(ValueError, match='which are no names of genres'): GenreClassifier(**how).fit(train, np.arange(len(train)))
+    with pytest.raises(ValueError, match='which are no names of genres'):
+        GenreClassifier(**how).fit(train, np.arange(len(train)))
 
 def test_shuffled_labels_fall_to_chance(films):
     from sklearn.model_selection import permutation_test_score
     few = films[::2]
-    score, shuffled, p = permutation_test_score(GenreClassifier(encoder='colours', modalities='image'), few, few.genres.str[0].to_numpy(str),
+    score, shuffled, p = permutation_test_score(GenreClassifier(encoder='colours', modalities='image'), few,
+                                                few.genres.str[0].to_numpy(str),
                                                 cv=3, n_permutations=5, random_state=0)
     assert score > max(shuffled) and abs(np.mean(shuffled) - 1/3) < .1
 
 
 def test_a_table_is_checked_once_on_its_way_through_fit(films, monkeypatch):
-    made, calls = made_metadata(films), []
+    made, calls = synthetic_metadata(films), []
     honest = items_module.check_items
     def counted(*args, **kwargs):
         calls.append(1)
@@ -160,7 +170,8 @@ def test_former_names_warn_and_work(films):
     assert make_items is items_module.make_items
     with pytest.warns(DeprecationWarning, match='GenreClassifier.predict_left_out is now oof_proba'):
         clf = GenreClassifier(encoder='colours', modalities='image').fit(films)
-        assert np.array_equal(clf.predict_left_out(films[films.split == 'train']), clf.oof_proba(films[films.split == 'train']))
+        assert np.array_equal(clf.predict_left_out(films[films.split == 'train']),
+                              clf.oof_proba(films[films.split == 'train']))
     with pytest.warns(DeprecationWarning, match=r'reads=...\) is now'):
         GenreClassifier(encoder='colours', reads='image').fit(films)
     with pytest.raises(AttributeError, match='no_such_thing'): clf.no_such_thing
@@ -176,7 +187,7 @@ def test_a_fused_network_is_saved_loaded_and_served(films, tmp_path, meta_cols):
     from genre_fastai.fine_tune import save_learner
     from genre_fastai.learn.blocks import fused_block
     from genre_fastai.learn.learner import genre_learner, predict_items
-    items = made_metadata(films).astype({'image': object, 'text': object})
+    items = synthetic_metadata(films).astype({'image': object, 'text': object})
     items.loc[items.index[::5], 'image'] = None
     items.loc[items.index[1::5], 'text'] = None
     encoder = tiny_text_encoder(tmp_path/'tiny', items.text.dropna())

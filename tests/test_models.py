@@ -8,12 +8,13 @@ from hypothesis import given, strategies as st
 from genre_fastai.learn.blocks import cover_block
 from genre_fastai.learn.learner import AsymmetricLoss, class_weights, genre_learner
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=90, n_genres=3, multilabel=True, seed=2), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=90, n_genres=3, multilabel=True, seed=2),
+                       valid=.2, test=.2)
 
 def loaders(items): return cover_block(items, size=64).dataloaders(items, bs=16, num_workers=0)
 
@@ -76,4 +77,5 @@ def test_asymmetric_loss_in_a_learner(several):
 def test_wrong_losses_name_the_next_step(several):
     with pytest.raises(ValueError, match="loss is 'focal'; use one of"): genre_learner(loaders(several), loss='focal')
     one = several.assign(genres=[g[:1] for g in several.genres])
-    with pytest.raises(ValueError, match='for several genres an item; these have one'): genre_learner(loaders(one), loss='asymmetric')
+    with pytest.raises(ValueError, match='for several genres an item; these have one'):
+        genre_learner(loaders(one), loss='asymmetric')

@@ -29,9 +29,9 @@ def execute(name, folder, path=None):
 @pytest.fixture(scope='module')
 def covers(tmp_path_factory):
     "A small folder of covers, one sub-folder a genre, as a reader would bring it"
-    from genre_fastai.datasets.synthetic import made_items
+    from genre_fastai.datasets.synthetic import synthetic_items
     folder = tmp_path_factory.mktemp('covers')
-    made_items(folder, n=160, n_genres=4, seed=7)
+    synthetic_items(folder, n=160, n_genres=4, seed=7)
     return folder
 
 

@@ -14,11 +14,11 @@ from benchmarks.poster_study import EXPERIMENTS, experiment_items, run_experimen
 from genre_fastai.train.stages import OPTIMISERS, Stage, nadam, plan_stages
 from genre_fastai.fine_tune import learner_probabilities, save_learner
 from genre_fastai.learn.learner import genre_learner
-from genre_fastai.datasets.synthetic import made_metadata
+from genre_fastai.datasets.synthetic import synthetic_metadata
 from genre_fastai.evaluate.metrics import format_scores, genre_scores
 from genre_fastai.learn.models import HEADS, genre_net, lower_top_head
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.classical.text_baselines import fit_text_baselines
 
 tiny = dict(size=64, epochs=1, bs=16)
@@ -27,8 +27,8 @@ body = dict(arch='test_efficientnet', weights='random')
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    made = made_items(tmp_path_factory.mktemp('w')/'w', n=100, n_genres=5, multilabel=True, seed=2)
-    return made_metadata(split_items(made, valid=.2, test=.2))
+    made = synthetic_items(tmp_path_factory.mktemp('w')/'w', n=100, n_genres=5, multilabel=True, seed=2)
+    return synthetic_metadata(split_items(made, valid=.2, test=.2))
 
 @pytest.fixture(scope='module')
 def given(tmp_path_factory):

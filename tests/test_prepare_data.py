@@ -9,7 +9,8 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from genre_fastai.runs import rng_for
-from genre_fastai.items import (SPLITS, ItemsError, check_items, genre_counts, genre_matrix, genre_vocab, load_items, load_report,
+from genre_fastai.items import (SPLITS, ItemsError, check_items, genre_counts, genre_matrix, genre_vocab, load_items,
+                                load_report,
                                 make_items, save_items)
 from genre_fastai.data.images import scan_images
 from genre_fastai.data.duplicates import duplicate_groups, find_duplicates, text_duplicates
@@ -19,7 +20,7 @@ from genre_fastai.prepare_data import plot_split, quarantine_items
 from genre_fastai.view_data import describe_items, plot_text_lengths
 from genre_fastai.data.genres import merge_genres, roll_up_genres, to_single_label
 from genre_fastai.data.readers import read_folder, read_table
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.data.texts import suggest_merges
 
 
@@ -33,10 +34,10 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope='module')
 def world(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp('world')
-    return made_items(folder, n=250, n_genres=6, damaged=.08, blank=.04, duplicates=.15, seed=1)
+    return synthetic_items(folder, n=250, n_genres=6, damaged=.08, blank=.04, duplicates=.15, seed=1)
 
 
-def made_table(n, n_genres, seed, multi=True, n_series=None):
+def synthetic_table(n, n_genres, seed, multi=True, n_series=None):
     "Items without pictures: texts of their own, genres of falling frequency, series of a few items"
     rng = rng_for(seed, 'table')
     odds = 1/np.arange(1, n_genres + 1)
@@ -410,7 +411,7 @@ def test_quarantine(world, tmp_path):
 
 # splitting
 
-tables = st.builds(made_table, n=st.integers(30, 150), n_genres=st.integers(2, 8), seed=st.integers(0, 10**6),
+tables = st.builds(synthetic_table, n=st.integers(30, 150), n_genres=st.integers(2, 8), seed=st.integers(0, 10**6),
                    multi=st.booleans(), n_series=st.integers(20, 120))
 
 
@@ -453,7 +454,7 @@ def test_folds(items, k, seed):
 
 
 def test_single_genres_are_stratified_to_the_item():
-    items = made_table(1000, 5, seed=0, multi=False)
+    items = synthetic_table(1000, 5, seed=0, multi=False)
     table = check_split(split_items(items))
     n = table.sum(axis=1)
     assert (table.sub(np.outer(n, [.7, .1, .2])).abs() < 1).all().all()
@@ -466,7 +467,7 @@ def test_no_worse_than_a_library_that_knows_no_groups():
     iterstrat = pytest.importorskip('iterstrat.ml_stratifiers')
     ours, theirs = [], []
     for seed in range(3):
-        items = made_table(1500, 25, seed=seed)
+        items = synthetic_table(1500, 25, seed=seed)
         y = genre_matrix(items)
         fold = np.zeros(len(items), dtype=int)
         stratified = iterstrat.MultilabelStratifiedKFold(5, shuffle=True, random_state=seed)
@@ -478,7 +479,7 @@ def test_no_worse_than_a_library_that_knows_no_groups():
 
 
 def test_seed_changes_the_split_and_index_is_kept():
-    items = made_table(200, 4, seed=0).set_index(pd.Index(np.arange(200)*3))
+    items = synthetic_table(200, 4, seed=0).set_index(pd.Index(np.arange(200)*3))
     a, b = split_items(items, seed=0), split_items(items, seed=1)
     assert a.split.tolist() != b.split.tolist() and a.index.tolist() == items.index.tolist()
     assert items.split.isna().all() and 'group' not in items
@@ -501,13 +502,13 @@ def test_small_folders_have_all_parts(n):
 
 
 def test_shares_of_nothing():
-    items = made_table(100, 3, seed=0)
+    items = synthetic_table(100, 3, seed=0)
     assert set(split_items(items, valid=0).split) == {'train', 'test'}
     assert set(split_items(items, test=0).split) == {'train', 'valid'}
 
 
 def test_split_errors():
-    items = made_table(40, 3, seed=0)
+    items = synthetic_table(40, 3, seed=0)
     for valid, test in [(0, 0), (.5, .5), (-.1, .2), (1, .1), (.1, float('nan'))]:
         with pytest.raises(ValueError, match='for train; use shares'): split_items(items, valid=valid, test=test)
     message = ("1 of 2 genres have fewer than 2 items: ['B']. "
@@ -544,12 +545,12 @@ def test_check_split(world):
 
 
 def test_plot_split_with_thirty_genres():
-    ax = plot_split(split_items(dealable(made_table(900, 30, seed=0))))
+    ax = plot_split(split_items(dealable(synthetic_table(900, 30, seed=0))))
     ax.figure.canvas.draw()
     boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
     assert len(boxes) == 30 and all(lower.y1 <= upper.y0 + 1 for lower, upper in zip(boxes, boxes[1:]))
     assert ax.get_title() and ax.get_xlabel() and ax.get_ylabel()
-    assert plot_split(split_items(made_table(60, 3, seed=0)), ax=ax) is ax
+    assert plot_split(split_items(synthetic_table(60, 3, seed=0)), ax=ax) is ax
     plt.close('all')
 
 
@@ -696,15 +697,17 @@ def test_synopses(real, name, n_in, options):
 
 
 def test_a_table_is_checked_once_by_each_function(monkeypatch, tmp_path):
-    items, calls = made_items(tmp_path, 60, duplicates=.2), []
+    items, calls = synthetic_items(tmp_path, 60, duplicates=.2), []
     def counted(table, *args, **kwargs):
         calls.append(len(table))
         return check_items(table, *args, **kwargs)
     for name, module in list(sys.modules.items()):
-        if name.startswith('genre_fastai.') and hasattr(module, 'check_items'): monkeypatch.setattr(module, 'check_items', counted)
+        if name.startswith('genre_fastai.') and hasattr(module, 'check_items'):
+            monkeypatch.setattr(module, 'check_items', counted)
     clean, _ = clean_items(items)
     assert calls == [60]
-    for act in (split_items, fold_items, describe_items, plot_text_lengths, find_duplicates, scan_images, duplicate_groups,
+    for act in (split_items, fold_items, describe_items, plot_text_lengths, find_duplicates, scan_images,
+                duplicate_groups,
                 text_duplicates):
         calls.clear()
         act(clean)

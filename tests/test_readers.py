@@ -485,7 +485,8 @@ def test_real_dirty_books():
 
 
 def test_a_table_that_is_there_already():
-    frame = pd.DataFrame({'id': [1, 2, 3], 'overview': ['A spy', float('nan'), 'Two cooks'], 'genres': ['Drama|Crime', 'War', None],
+    frame = pd.DataFrame({'id': [1, 2, 3], 'overview': ['A spy', float('nan'), 'Two cooks'],
+                          'genres': ['Drama|Crime', 'War', None],
                           'year': [1999, 2000.5, float('nan')]}, index=[5, 5, 7])
     items = read_table(frame, id_col='id', text_cols=['overview'])
     assert items.item_id.tolist() == ['1', '2', '3'] and items.genres.tolist() == [['Drama', 'Crime'], ['War'], []]
@@ -504,9 +505,11 @@ def test_split_names_and_field_separator(tmp_path):
 
 
 @pytest.mark.parametrize('sep, cells, wanted', [
-    ('/', ['Drama/War', 'War/Pop', 'N/A', 'Pop', 'n / a', 'Drama/N/A'], [['Drama', 'War'], ['War', 'Pop'], [], ['Pop'], [], ['Drama']]),
+    ('/', ['Drama/War', 'War/Pop', 'N/A', 'Pop', 'n / a', 'Drama/N/A'],
+     [['Drama', 'War'], ['War', 'Pop'], [], ['Pop'], [], ['Drama']]),
     ('|', ['Drama|War', 'War|N/A', '#N/A', 'Not available', 'n.a.', '--'], [['Drama', 'War'], ['War'], [], [], [], []]),
-    (',', ['Drama, War', 'War, Drama', 'None', 'UNKNOWN', 'Unspecified', '?'], [['Drama', 'War'], ['War', 'Drama'], [], [], [], []])])
+    (',', ['Drama, War', 'War, Drama', 'None', 'UNKNOWN', 'Unspecified', '?'],
+     [['Drama', 'War'], ['War', 'Drama'], [], [], [], []])])
 def test_no_genre_in_its_place_is_noted_and_never_cut_in_two(tmp_path, sep, cells, wanted):
     table = pd.DataFrame({'id': list('abcdef'), 'text': 'Words', 'genre': cells})
     items = read_table(write(tmp_path/'t.csv', table.to_csv(index=False)))
@@ -520,13 +523,15 @@ def test_an_empty_column_of_no_genre_is_reported(tmp_path):
     text = 'id,text,N/A,War,Pop,Unknown\na,x,0,1,0,0\nb,y,0,0,0,1\nc,z,0,0,1,0\n'
     with pytest.warns(UserWarning, match="1 genre columns have no item and give no genre: 'N/A'"):
         items = read_table(write(tmp_path/'t.csv', text), genre_cols=['N/A', 'War', 'Pop', 'Unknown'])
-    assert items.genres.tolist() == [['War'], [], ['Pop']] and items.mended.tolist() == [None, "genre such as 'N/A' left out", None]
+    assert items.genres.tolist() == [['War'], [],
+                                     ['Pop']] and items.mended.tolist() == [None, "genre such as 'N/A' left out", None]
 
 
 @pytest.mark.parametrize('kind', [list, tuple, set, frozenset, np.array])
 def test_genres_in_any_form_are_lists_and_sets_come_in_order(kind):
     names = ['War', 'Drama', 'Crime', 'Comedy', 'Western', 'Horror', 'Sport', 'Noir']
-    frame = pd.DataFrame({'text': ['a', 'b', 'c'], 'genres': pd.Series([kind(names), kind(['Drama']), None], dtype=object)})
+    frame = pd.DataFrame({'text': ['a', 'b', 'c'],
+                          'genres': pd.Series([kind(names), kind(['Drama']), None], dtype=object)})
     expected = [sorted(names) if kind in (set, frozenset) else names, ['Drama'], []]
     items = check_items(read_table(frame))
     assert items.genres.tolist() == expected and items.mended.isna().all()

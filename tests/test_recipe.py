@@ -16,9 +16,9 @@ from genre_fastai.learn.learner import AsymmetricLoss
 from genre_fastai.data.split import split_items
 from genre_fastai.diagnose.probe import first_batch, plot_verdict, some_batches, train_targets, untouched
 from genre_fastai.diagnose.data_checks import check_loss, check_start, init_bias, loss_at_zero, show_input
-from genre_fastai.diagnose.checks import check_dynamics, check_layers, check_norms, check_rate, rate_trials
+from genre_fastai.diagnose.checks import check_dynamics, check_layers, check_norms, check_learning_rate, learning_rate_trials
 from genre_fastai.diagnose.recipe import CHECKS, check_recipe, collapse_causes, run_checks
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 matplotlib.use('Agg')
 
@@ -29,7 +29,7 @@ def test_only_learners_are_checked():
 def test_a_rate_at_which_nothing_is_learnt_is_bad(folder):
     learn = made_learner('image', folder)
     for rate in (0., -1e-3):
-        found = check_rate(learn, lr=rate)
+        found = check_learning_rate(learn, lr=rate)
         assert found.verdict == 'fail' and 'nothing can be learnt' in found.told and 'above 0' in found.advice
     with pytest.raises(ValueError, match='no check to run'): check_recipe(learn, only=[])
 
@@ -43,7 +43,7 @@ def closed():
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=150, n_genres=4, seed=5), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=150, n_genres=4, seed=5), valid=.2, test=.2)
 
 @pytest.fixture
 def learn(items): return genre_learner(cover_block(items, size=64).dataloaders(items, bs=16))
@@ -77,7 +77,8 @@ def test_healthy_learners_get_no_alarm(kind, world, folder):
 
 def state_of(learn):
     model = {k: v.clone() for k, v in learn.model.state_dict().items()}
-    return model, [m.training for m in learn.model.modules()], [p.requires_grad for p in learn.model.parameters()], list(learn.cbs)
+    return model, [m.training for m in learn.model.modules()], [p.requires_grad
+                                                                for p in learn.model.parameters()], list(learn.cbs)
 
 
 def same(a, b): return all(torch.equal(x, y) for x, y in zip(a[0].values(), b[0].values())) and a[1:] == b[1:]
@@ -92,7 +93,8 @@ def test_a_learner_does_not_notice_its_checks(items):
             if not checked: return
             before, opt = state_of(learn), learn.opt
             assert set(check_recipe(learn).verdict) <= {'pass', 'warn', 'skipped'}
-            assert same(before, state_of(learn)) and learn.opt is opt and all(p.grad is None for p in learn.model.parameters())
+            assert same(before, state_of(learn)) and learn.opt is opt and all(p.grad is None
+                                                                              for p in learn.model.parameters())
         torch.manual_seed(0)
         with learn.no_bar(), learn.no_logging():
             look()
@@ -137,7 +139,8 @@ def test_who_only_watches_stays_aside(learn, tmp_path):
             learn.fit(1)
         assert learn.cbs == before
     assert own[0].n == len(learn.dls.train) + len(learn.dls.valid) and own[1].n == 0 and not len(own[2].batches)
-    assert not there & {'watches', 'diagnostics', 'collapse_alarm', 'weight_average', 'recorder', 'csv_logger', 'show_graph',
+    assert not there & {'watches', 'diagnostics', 'collapse_alarm', 'weight_average', 'recorder', 'csv_logger',
+                        'show_graph',
                         'keeps_best'}
     assert {'counts', 'train_eval', 'epoch_seed'} <= there and not list(tmp_path.iterdir())
 
@@ -175,15 +178,18 @@ def test_smoothed_labels_are_healthy(items):
 def test_what_is_no_number_is_not_good(learn):
     with torch.no_grad(): next(learn.model.parameters()).fill_(torch.nan)
     found = {v.check: v for v in run_checks(learn)}
-    assert {found[name].verdict for name in ('evaluation', 'leak', 'initial loss', 'rate', 'overfit')} == {'fail'}
+    assert {found[name].verdict for name in ('evaluation', 'leak', 'initial loss', 'learning rate',
+                                             'overfit')} == {'fail'}
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_checked(items):
     "Also of a learner that does not seed itself"
-    learn = Learner(cover_block(items, size=64).dataloaders(items, bs=16), SmallCNN(4), loss_func=CrossEntropyLossFlat())
-    def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(), learn.dls.train.rng.getstate()
+    learn = Learner(cover_block(items, size=64).dataloaders(items, bs=16), SmallCNN(4),
+                    loss_func=CrossEntropyLossFlat())
+    def state():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(), learn.dls.train.rng.getstate()
     before = state()
-    table = check_recipe(learn, ['seed', 'labels', 'input', 'variation', 'step', 'rate', 'dynamics'])
+    table = check_recipe(learn, ['seed', 'labels', 'input', 'augmentation', 'step', 'learning rate', 'dynamics'])
     assert state() == before and table.verdict['seed'] == 'warn'
 
 
@@ -201,25 +207,27 @@ def test_the_bias_that_says_the_shares(items):
 
 
 def test_rates_are_told_apart(learn):
-    table = rate_trials(learn)
+    table = learning_rate_trials(learn)
     assert list(table.index) == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2]) and table.end[1e-3] < table.end[1e-6]
-    found = check_rate(learn, lr=5.)
+    found = check_learning_rate(learn, lr=5.)
     assert found.verdict == 'fail' and 'Try 0.0' in found.advice and plot_verdict(found).get_xscale() == 'log'
-    assert check_rate(learn, lr=slice(1e-5, 1e-3)).verdict != 'fail'
+    assert check_learning_rate(learn, lr=slice(1e-5, 1e-3)).verdict != 'fail'
 
 
 def test_checks_that_cannot_be_run_say_why(learn):
     learn.model.head = nn.Identity()
     table = check_recipe(learn, ['labels', 'step', 'overfit'])
-    assert list(table.index) == ['labels', 'step', 'overfit'] and table.verdict['overfit'] == 'skipped' and table.found['overfit']
+    assert list(table.index) == ['labels', 'step',
+                                 'overfit'] and table.verdict['overfit'] == 'skipped' and table.found['overfit']
     with pytest.raises(ValueError, match="no check 'lose'. Did you mean 'loss'"): check_recipe(learn, 'lose')
     with pytest.raises(ValueError, match='has no curves'): plot_verdict(CHECKS['seed'](genre_learner(learn.dls)))
 
 
 def test_the_page_shows_everything(learn, tmp_path):
-    table = check_recipe(learn, ['loss', 'rate', 'overfit'], page=tmp_path/'recipe.html')
+    table = check_recipe(learn, ['loss', 'learning rate', 'overfit'], page=tmp_path/'recipe.html')
     page = (tmp_path/'recipe.html').read_text()
-    assert all(name in page for name in table.index) and page.count('<img') + page.count('<svg') >= 3 and '3 checks, nothing to mend' in page
+    assert all(name in page
+               for name in table.index) and page.count('<img') + page.count('<svg') >= 3 and '3 checks, nothing to mend' in page
 
 
 def collapsed(learn, lr, causes=collapse_causes):
@@ -232,16 +240,18 @@ def collapsed(learn, lr, causes=collapse_causes):
 def plain_learner(items):
     "No normalisation: dies of a high rate"
     dls, layers = cover_block(items, size=64).dataloaders(items, bs=8), []
-    for n_in, n in zip((3, 16, 32, 64), (16, 32, 64, 64)): layers += [nn.Conv2d(n_in, n, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    for n_in, n in zip((3, 16, 32, 64), (16, 32, 64, 64)):
+        layers += [nn.Conv2d(n_in, n, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     torch.manual_seed(0)
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, len(dls.vocab)))
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, 64), nn.ReLU(),
+                        nn.Linear(64, len(dls.vocab)))
     return Learner(dls, net, loss_func=CrossEntropyLossFlat(), cbs=EpochSeed(0))
 
 
 def test_the_alarm_names_the_rate(items):
     learn = plain_learner(items)
     message, = collapsed(learn, .1)
-    assert 'Found to blame: rate: at 0.1 the loss goes from' in message and 'Try 0.0' in message and learn.epoch == 0
+    assert 'Found to blame: learning rate: at 0.1 the loss goes from' in message and 'Try 0.0' in message and learn.epoch == 0
     advised = float(message.split('Try ')[1].split(';')[0])
     again = plain_learner(items)
     assert not collapsed(again, advised)
@@ -254,7 +264,7 @@ def test_the_alarm_names_what_else_is_wrong(items):
     FAULTS['labels shuffled'][0](learn)
     with torch.no_grad(): learn.model[-1].weight.mul_(3000)
     message, = collapsed(learn, .1)
-    assert all(f'{cause}: ' in message for cause in ('labels', 'initial loss', 'rate'))
+    assert all(f'{cause}: ' in message for cause in ('labels', 'initial loss', 'learning rate'))
 
 
 def test_an_alarm_whose_tests_fail_still_rings(items):

@@ -58,9 +58,9 @@ def test_left_out_predictions_do_not_see_their_row():
     y, found = case(300, 0)
     flipped = y.copy()
     flipped[17] = 1 - flipped[17]
-    a, b = (ProbabilityStack(shrinkages=(100.,)).fit(found, labels).predict_left_out() for labels in (y, flipped))
+    a, b = (ProbabilityStack(shrinkages=(100.,)).fit(found, labels).oof_proba() for labels in (y, flipped))
     assert np.array_equal(a[17], b[17]) and not np.array_equal(a, b)
-    assert np.array_equal(a, ProbabilityStack(shrinkages=(100.,)).fit(found, y).predict_left_out())
+    assert np.array_equal(a, ProbabilityStack(shrinkages=(100.,)).fit(found, y).oof_proba())
 
 
 @pytest.mark.parametrize('several', [True, False])
@@ -70,11 +70,11 @@ def test_the_shrinkage_with_the_least_loss_on_left_out_rows_is_taken(several):
         of_model[:, guessed] = np.random.default_rng(3).permutation(of_model[:, guessed])
     if not several: found /= found.sum(2, keepdims=True)
     alone = {s: ProbabilityStack(several, shrinkages=(s,)).fit(found, y) for s in (1., 1000.)}
-    loss = {s: genre_scores(y, stack.predict_left_out(), several)['log_loss'] for s, stack in alone.items()}
+    loss = {s: genre_scores(y, stack.oof_proba(), several)['log_loss'] for s, stack in alone.items()}
     chosen = ProbabilityStack(several, shrinkages=(1000., 1.)).fit(found, y)
     assert chosen.shrinkage_[-1] == min(loss, key=loss.get) == 1. and abs(loss[1.] - loss[1000.]) > .001
     assert np.array_equal(chosen.weights_[-1], alone[1.].weights_[-1])
-    assert np.array_equal(chosen.predict_left_out(), alone[1.].predict_left_out())
+    assert np.array_equal(chosen.oof_proba(), alone[1.].oof_proba())
 
 
 def test_few_rows_choose_nothing_and_shrink_most():
@@ -125,7 +125,7 @@ def test_groups_stay_together_in_left_out_predictions():
     twice = np.r_[0:200, 0:200]
     flipped = y.copy()
     flipped[17] = 1 - flipped[17]
-    a, b = (ProbabilityStack(shrinkages=(100.,)).fit(found[:, twice], labels[twice], groups=twice).predict_left_out()
+    a, b = (ProbabilityStack(shrinkages=(100.,)).fit(found[:, twice], labels[twice], groups=twice).oof_proba()
             for labels in (y, flipped))
     assert np.array_equal(a[[17, 217]], b[[17, 217]])
 
@@ -137,4 +137,4 @@ def test_odd_input_is_one_line(bad, message):
     y, found = case(60, 0)
     with pytest.raises(ValueError, match=message): ProbabilityStack().fit(bad(found), y)
     with pytest.raises(ValueError, match='were fitted'): ProbabilityStack().fit(found, y).predict_proba(found[:1])
-    assert np.isfinite(ProbabilityStack().fit(found[:, :3], y[:3]).predict_left_out()).all()
+    assert np.isfinite(ProbabilityStack().fit(found[:, :3], y[:3]).oof_proba()).all()

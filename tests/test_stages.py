@@ -19,16 +19,17 @@ from genre_fastai.train.stages import Stage, describe_plan, describe_training, d
 from genre_fastai.fine_tune import save_learner
 from genre_fastai.learn.learner import ProgressiveSize, genre_learner, predict_items
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=120, n_genres=3, seed=2), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=120, n_genres=3, seed=2), valid=.2, test=.2)
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', n=120, n_genres=4, multilabel=True, seed=2), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', n=120, n_genres=4, multilabel=True, seed=2),
+                       valid=.2, test=.2)
 
 @pytest.fixture(scope='module')
 def processes():
@@ -64,7 +65,8 @@ def test_three_kills_change_nothing(uninterrupted, processes):
         process = job()
         process.start()
         known = len(rows and pd.read_csv(folder/'curves.csv'))
-        while process.is_alive() and not ((folder/'curves.csv').exists() and len(pd.read_csv(folder/'curves.csv')) > known): time.sleep(.02)
+        while process.is_alive() and not ((folder/'curves.csv').exists()
+                                          and len(pd.read_csv(folder/'curves.csv')) > known): time.sleep(.02)
         time.sleep(rng.random()*2*pd.read_csv(folder/'curves.csv').seconds.iloc[-1])
         os.kill(process.pid, signal.SIGKILL)
         process.join()
@@ -98,7 +100,8 @@ def test_a_finished_run_is_read_not_repeated(items, tmp_path):
     pd.testing.assert_frame_equal(again.fine_tune_stages(tmp_path/'run', all_epochs=2), curves)
     assert (tmp_path/'run'/best).stat().st_mtime_ns == written
     assert np.array_equal(predict_items(again, items), predict_items(learn, items))
-    assert {p.name for p in (tmp_path/'run').iterdir()} == {'.lock', 'run.json', 'curves.csv', 'last.safetensors', best, 'report.html'}
+    assert {p.name for p in (tmp_path/'run').iterdir()} == {'.lock', 'run.json', 'curves.csv', 'last.safetensors', best,
+                                                            'report.html'}
     assert 'overfitting' in (tmp_path/'run'/'report.html').read_text().lower()
 
 
@@ -120,7 +123,8 @@ def test_the_weights_that_are_kept_have_the_best_score(items):
     curves = learn.fine_tune_stages(head_epochs=4, top_epochs=2, all_epochs=2)
     assert curves.stage.tolist() == ['head']*4 + ['top']*2 + ['all']*2 and curves.kept.sum() == 1
     kept = curves[curves.kept].iloc[0]
-    assert kept.accuracy == curves.accuracy.max() and learn.validate()[1] == pytest.approx(kept.accuracy, abs=.05)  # the head's vectors are not bfloat16's last bit
+    assert kept.accuracy == curves.accuracy.max() and learn.validate()[1] == pytest.approx(kept.accuracy,
+                                                                                           abs=.05)  # the head's vectors are not bfloat16's last bit
     assert all(p.requires_grad for p in learn.model.parameters())
 
 
@@ -139,7 +143,8 @@ def test_the_head_stage_leaves_the_body_as_it_was(items):
 
 
 def test_several_genres_and_a_chosen_score(several):
-    curves = jobs.small_learner(several).fine_tune_stages(head_epochs=2, top_epochs=1, all_epochs=0, monitor='valid_loss')
+    curves = jobs.small_learner(several).fine_tune_stages(head_epochs=2, top_epochs=1, all_epochs=0,
+                                                          monitor='valid_loss')
     assert curves.valid_loss[curves.kept].item() == curves.valid_loss.min() and 'mAP' in curves
 
 
@@ -154,13 +159,15 @@ def test_each_switch_changes_the_weights_and_trains(items, switch):
 
 def test_label_smoothing_raises_the_least_possible_loss(items):
     sure = torch.tensor([[30., 0., 0.]])
-    plain, smooth = (jobs.small_learner(items, 'small_cnn', label_smoothing=e, weigh_genres=False).loss_func(sure, torch.tensor([0]))
+    plain, smooth = (jobs.small_learner(items, 'small_cnn', label_smoothing=e,
+                                        weigh_genres=False).loss_func(sure, torch.tensor([0]))
                      for e in (0., .1))
     assert plain < 1e-6 and smooth == pytest.approx(.1*2/3*30, rel=1e-3)
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(monitor='acuracy'), r"this learner has \['accuracy', 'valid_loss'\]"), (dict(all_epochs=0), 'no stage has an epoch')])
+    (dict(monitor='acuracy'), r"this learner has \['accuracy', 'valid_loss'\]"),
+    (dict(all_epochs=0), 'no stage has an epoch')])
 def test_a_wrong_argument_is_named(items, kwargs, message):
     with pytest.raises(ValueError, match=message): jobs.small_learner(items, 'small_cnn').fine_tune_stages(**kwargs)
 
@@ -180,7 +187,8 @@ def test_a_training_that_goes_to_pieces_says_so(items, several, kind, tmp_path):
     rows = items if kind == 'single' else several
     learn = jobs.small_learner(rows, 'small_cnn', opt_func=SGD)
     before = {k: v.clone() for k, v in learn.model.state_dict().items()}
-    with pytest.raises(RunError, match='Try a tenth of the rate'): learn.fine_tune_stages(tmp_path, all_epochs=2, lr=1e30)
+    with pytest.raises(RunError, match='Try a tenth of the rate'):
+        learn.fine_tune_stages(tmp_path, all_epochs=2, lr=1e30)
     assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
 
 
@@ -194,7 +202,8 @@ def test_an_interrupted_call_can_be_made_again_on_the_same_learner(items, tmp_pa
     expected = whole.fine_tune_stages(all_epochs=3, mixup=.2, monitor='valid_loss')
     learn = jobs.small_learner(items, 'small_cnn', cbs=[cb])
     cb.armed = True
-    with pytest.raises(KeyboardInterrupt): learn.fine_tune_stages(tmp_path, all_epochs=3, mixup=.2, monitor='valid_loss')
+    with pytest.raises(KeyboardInterrupt):
+        learn.fine_tune_stages(tmp_path, all_epochs=3, mixup=.2, monitor='valid_loss')
     cb.armed = False
     curves = learn.fine_tune_stages(tmp_path, all_epochs=3, mixup=.2, monitor='valid_loss')
     pd.testing.assert_frame_equal(curves.drop(columns='seconds'), expected.drop(columns='seconds'))
@@ -241,7 +250,8 @@ def test_label_smoothing_of_several_genres_is_refused(several):
 
 
 def test_other_learners_are_refused(items):
-    learn = vision_learner(cover_block(items, size=32).dataloaders(items, bs=16, num_workers=0), resnet18, pretrained=False)
+    learn = vision_learner(cover_block(items, size=32).dataloaders(items, bs=16, num_workers=0), resnet18,
+                           pretrained=False)
     with pytest.raises(ValueError, match='trains what genre_learner makes'): learn.fine_tune_stages()
 
 
@@ -257,13 +267,15 @@ def test_the_dry_run_finds_a_wrong_loss_and_changes_nothing(items, tmp_path):
 
 def test_a_disk_without_room_is_named_before_the_run(items, tmp_path, monkeypatch):
     monkeypatch.setattr('shutil.disk_usage', lambda path: type('Usage', (), {'free': 1000})())
-    with pytest.raises(RunError, match='Free some disk space first'): jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path, all_epochs=1)
+    with pytest.raises(RunError, match='Free some disk space first'):
+        jobs.small_learner(items, 'small_cnn').fine_tune_stages(tmp_path, all_epochs=1)
 
 
 def test_an_idle_gpu_is_worth_a_warning(items, tmp_path, monkeypatch):
     monkeypatch.setattr('shutil.which', lambda name: '/usr/bin/nvidia-smi')
     learn = jobs.small_learner(items, 'small_cnn')
-    with pytest.warns(UserWarning, match='a GPU stands idle'): line = describe_plan(learn, plan_stages(learn.model, all_epochs=1), tmp_path)
+    with pytest.warns(UserWarning, match='a GPU stands idle'):
+        line = describe_plan(learn, plan_stages(learn.model, all_epochs=1), tmp_path)
     assert line.startswith('cpu with') and f'{learn.dls.train.n} pictures to train' in line
 
 
@@ -275,7 +287,8 @@ def test_over_training_is_named():
     said = describe_training(curves_of([1., .7, .4], [1., .9, 1.2]))
     assert 'after epoch 2 the loss on valid rows rose from 0.900 to 1.200, while that on train fell from 0.700 to 0.400' in said
     assert 'No overfitting' in describe_training(curves_of([1., .7, .4], [1., .9, .8]))
-    assert 'No overfitting' in describe_training(curves_of([1., .7, 1.4], [1., .9, 1.8]))  # worse on both: that is something else
+    assert 'No overfitting' in describe_training(curves_of([1., .7, 1.4],
+                                                           [1., .9, 1.8]))  # worse on both: that is something else
 
 
 @pytest.mark.parametrize('last, over', [(1.019, False), (1.021, True)])
@@ -286,7 +299,8 @@ def test_the_tolerance_of_over_training_is_said(last, over):
 
 
 def test_curves_of_stages_are_drawn():
-    curves = pd.DataFrame({'stage': ['head', 'head', 'all'], 'epoch': [1, 2, 1], 'train_loss': [3., 2, 1], 'valid_loss': [3., 2, 2.5],
+    curves = pd.DataFrame({'stage': ['head', 'head', 'all'], 'epoch': [1, 2, 1], 'train_loss': [3., 2, 1],
+                           'valid_loss': [3., 2, 2.5],
                            'accuracy': [.1, .3, .2], 'seconds': 1., 'kept': [False, True, False]})
     axes = plot_curves(curves)
     assert [t.get_text() for t in axes[0].texts] == ['head', 'all'] and len(axes[1].lines) == 3
@@ -320,7 +334,8 @@ def test_smaller_sizes_come_first():
     switch = ProgressiveSize(32, 48)
     sides = []
     for epoch in range(6):
-        switch.learn = type('Fake', (), dict(epoch=epoch, n_epoch=6, x=torch.zeros(1, 3, 64, 64), xb=(torch.zeros(1, 3, 64, 64),)))()
+        switch.learn = type('Fake', (), dict(epoch=epoch, n_epoch=6, x=torch.zeros(1, 3, 64, 64),
+                                             xb=(torch.zeros(1, 3, 64, 64),)))()
         switch.before_batch()
         sides.append(switch.learn.xb[0].shape[-1])
     assert sides == [32, 32, 48, 48, 64, 64]

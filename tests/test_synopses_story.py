@@ -6,7 +6,7 @@ from genre_fastai.learn.learner import genre_learner, predict_items
 from genre_fastai.evaluate.metrics import genre_report, genre_scores
 from genre_fastai.data.split import split_items
 from genre_fastai.data.genres import merge_genres
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.learn.blocks import synopsis_block
 from genre_fastai.encoders.text import tiny_text_encoder
 
@@ -14,9 +14,11 @@ from genre_fastai.encoders.text import tiny_text_encoder
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
     "Three genres, 67/21/12 %, 40 sentences a text, one of which says anything"
-    world = dict(n=300, n_genres=6, imbalance=1.2, images=False, synopsis_sentences=40, telling_sentences=1, label_noise=.02, seed=1)
-    made = made_items(tmp_path_factory.mktemp('w')/'w', **world)
-    return split_items(merge_genres(made, {'Thriller': 'Crime', 'Adventure': 'Fantasy', 'Drama': 'Romance'}), valid=.15, test=.3, seed=1)
+    world = dict(n=300, n_genres=6, imbalance=1.2, images=False, synopsis_sentences=40, telling_sentences=1,
+                 label_noise=.02, seed=1)
+    made = synthetic_items(tmp_path_factory.mktemp('w')/'w', **world)
+    return split_items(merge_genres(made, {'Thriller': 'Crime', 'Adventure': 'Fantasy', 'Drama': 'Romance'}), valid=.15,
+                       test=.3, seed=1)
 
 @pytest.fixture(scope='module')
 def scored(items, tmp_path_factory):
@@ -28,11 +30,13 @@ def scored(items, tmp_path_factory):
     def fit(name, weigh_genres, **reading):
         dls = synopsis_block(items, encoder, **reading).dataloaders(items, bs=16)
         learn = genre_learner(dls, pooling='attention', weigh_genres=weigh_genres)
-        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(6, 3e-3)   # too short for the smallest genre without weights
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(6, 3e-3)   # too short for the smallest genre without weights
         p = predict_items(learn, test)
         found[name] = genre_scores(y, p, multilabel=False), genre_report(y, p, vocab, multilabel=False)
     fit('first tokens, weighed', True, max_length=160, stride=0, max_windows=1)
-    for name, weigh in (('plain', False), ('weighed', True)): fit(f'windows, {name}', weigh, max_length=32, stride=8, max_windows=None)
+    for name, weigh in (('plain', False), ('weighed', True)):
+        fit(f'windows, {name}', weigh, max_length=32, stride=8, max_windows=None)
     return found
 
 @pytest.mark.filterwarnings('ignore:.*texts have more than 1 windows')

@@ -12,10 +12,10 @@ from genre_fastai.items import ItemsError
 from genre_fastai.train.stages import head_learner, plan_stages
 from genre_fastai.fine_tune import learner_probabilities
 from genre_fastai.learn.learner import class_weights, genre_learner, input_column, predict_items
-from genre_fastai.encoders.image import fast_dtype
+from genre_fastai.encoders.image import mixed_dtype
 from genre_fastai.learn.models import POOLINGS, WindowHead, lower_top_head
 from genre_fastai.data.split import split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.learn.blocks import TensorWindows, synopsis_block, text_reader
 from genre_fastai.encoders.text import tiny_text_encoder
 from genre_fastai.data.texts import MAX_CHARS
@@ -24,14 +24,14 @@ from genre_fastai.data.texts import MAX_CHARS
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
     world = dict(n=90, n_genres=3, images=False, synopsis_sentences=6, telling_sentences=4, seed=2)
-    items = split_items(made_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2)
+    items = split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2)
     longer = [' '.join([text]*(1 + i % 4)) for i, text in enumerate(items.text)]
     return items.assign(text=longer)
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
     world = dict(n=90, n_genres=3, images=False, multilabel=True, seed=2)
-    return split_items(made_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2)
+    return split_items(synthetic_items(tmp_path_factory.mktemp('w')/'w', **world), valid=.2, test=.2)
 
 @pytest.fixture(scope='module')
 def encoder(items, tmp_path_factory): return tiny_text_encoder(tmp_path_factory.mktemp('e')/'encoder', items.text)
@@ -75,7 +75,8 @@ def test_every_epoch_has_other_batches_of_like_length(items, loaders):
     assert orders[0] == orders[1] != orders[2] and all(sorted(o) == list(range(len(dl.dataset))) for o in orders)
     spread = np.mean([np.ptp([dl.res[i] for i in orders[0][j:j+4]]) for j in range(0, len(dl.dataset)//4*4, 4)])
     assert spread < .5*np.mean([np.ptp(dl.res[j:j+4]) for j in range(0, len(dl.res)//4*4, 4)])
-    assert {frozenset(o[-(len(o) % 4):]) for o in orders} != {frozenset(orders[0][-(len(orders[0]) % 4):])} or len(orders[0]) % 4 == 0
+    assert {frozenset(o[-(len(o) % 4):])
+            for o in orders} != {frozenset(orders[0][-(len(orders[0]) % 4):])} or len(orders[0]) % 4 == 0
 
 
 def test_validation_is_read_longest_first_and_given_back_in_order(items, loaders):
@@ -111,7 +112,8 @@ def test_shown_as_words(items, several, loaders, monkeypatch):
 
 
 @pytest.mark.filterwarnings('error')
-@pytest.mark.parametrize('text', ['', '   ', '\n', '😀😀 🎬', 'قصة قصيرة عن الحب', 'א' * 300, 'half \ud83d', '\0', 'x'*5000])
+@pytest.mark.parametrize('text', ['', '   ', '\n', '😀😀 🎬', 'قصة قصيرة عن الحب', 'א' * 300, 'half \ud83d', '\0',
+                                  'x'*5000])
 def test_odd_texts(text, items, loaders):
     rows = items.astype({'text': object})
     at = [items.index[items.split == s][0] for s in ('train', 'valid', 'test')]
@@ -123,8 +125,10 @@ def test_odd_texts(text, items, loaders):
 def test_a_text_of_ten_megabytes(items, loaders):
     rows = items.copy()
     rows.loc[items.index[items.split == 'train'][0], 'text'] = 'a sleepless caretaker '*450_000
-    with pytest.warns(UserWarning, match=f'more than {MAX_CHARS:,} characters and are cut'): loaders(rows, max_windows=None)
-    with pytest.warns(UserWarning, match=r'\d+ of .* texts have more than 9 windows'): dls = loaders(rows, max_windows=9)
+    with pytest.warns(UserWarning, match=f'more than {MAX_CHARS:,} characters and are cut'):
+        loaders(rows, max_windows=None)
+    with pytest.warns(UserWarning, match=r'\d+ of .* texts have more than 9 windows'):
+        dls = loaders(rows, max_windows=9)
     assert max(len(x) for x, _ in dls.train_ds) == 9
 
 
@@ -190,7 +194,8 @@ def test_weights_of_genres_are_automatic(items, loaders):
 
 
 def test_twice_the_same_numbers(items, loaders):
-    a, b, c = (quiet(genre_learner(loaders(items), pooling='attention', seed=s), 2).model.state_dict() for s in (3, 3, 4))
+    a, b, c = (quiet(genre_learner(loaders(items), pooling='attention', seed=s), 2).model.state_dict()
+               for s in (3, 3, 4))
     assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
 
 
@@ -221,7 +226,7 @@ def test_inner_precision_is_what_it_says(items, loaders):
     hook = dense.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     logits = [learn.model(learn.dls.valid.one_batch()[0]) for learn.model.fast in (True, False)]
     hook.remove()
-    assert seen == [fast_dtype('cpu') or torch.float32, torch.float32] and {x.dtype for x in logits} == {torch.float32}
+    assert seen == [mixed_dtype('cpu') or torch.float32, torch.float32] and {x.dtype for x in logits} == {torch.float32}
     assert (logits[0] - logits[1]).abs().max() < .1
 
 
@@ -234,7 +239,8 @@ def test_wrong_calls_name_the_next_step(items, loaders, tmp_path):
     learn = genre_learner(dls)
     with pytest.raises(ValueError, match='a text has one view'): predict_items(learn, items, tta=2)
     with pytest.raises(ValueError, match='mixup and sizes vary pictures'): learn.fine_tune_stages(mixup=.2)
-    with pytest.raises(ItemsError, match="text is empty in 1 of"): predict_items(learn, items.assign(text=[None, *items.text[1:]]))
+    with pytest.raises(ItemsError, match="text is empty in 1 of"):
+        predict_items(learn, items.assign(text=[None, *items.text[1:]]))
 
 
 def test_windows_longer_than_the_encoder_reads(items, tmp_path):
@@ -287,7 +293,8 @@ def test_remembered_vectors_predict_as_the_model_does(pooling, items, several, l
         learn.model.fast = False
         theirs = learner_probabilities(learn, rows)
         mine = learner_probabilities(learn, rows, remember=True)
-        assert all(np.allclose(mine[s], theirs[s], atol=1e-5) and mine[s].shape == theirs[s].shape for s in ('valid', 'test'))
+        assert all(np.allclose(mine[s], theirs[s], atol=1e-5) and mine[s].shape == theirs[s].shape
+                   for s in ('valid', 'test'))
         with monkeypatch.context() as m:
             m.setattr(type(learn.model.body), 'read', lambda self, ids: pytest.fail('read again'))
             again = learner_probabilities(learn, rows, remember=True)
@@ -329,7 +336,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(stop_after, items, loaders, tmp_p
     a, b = whole.model.state_dict(), learn.model.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a)
     other = genre_learner(loaders(items), pooling='max')
-    with pytest.raises(RunError, match='other size'), other.no_bar(): other.fine_tune_stages(tmp_path/'stopped', **STAGES)
+    with pytest.raises(RunError, match='other size'), other.no_bar():
+        other.fine_tune_stages(tmp_path/'stopped', **STAGES)
 
 
 def test_a_head_on_vectors_trains_without_a_warning_of_fastai(items, loaders):

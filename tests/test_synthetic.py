@@ -11,8 +11,9 @@ from genre_fastai.data.clean import clean_items
 from genre_fastai.data.genres import add_parents, merge_genres, roll_up_genres, to_single_label
 from genre_fastai.data.split import fold_items, sample_items, split_items
 from genre_fastai.datasets.covers import TRAITS
-from genre_fastai.datasets.synthetic import (MadeItem, MadeWorld, _CHOICES, _FILLER, _TOPICS, best_possible, made_items, made_metadata,
-                                             made_vocab, read_items, trait_odds, write_sentence)
+from genre_fastai.datasets.synthetic import (SyntheticItem, SyntheticWorld, _CHOICES, _FILLER, _TOPICS, best_possible,
+                                             synthetic_items, synthetic_metadata,
+                                             synthetic_genres, read_items, trait_odds, write_sentence)
 
 FAULTS = dict(damaged=.15, blank=.05, duplicates=.25)
 
@@ -23,7 +24,7 @@ def test_odds_are_probabilities_and_every_choice_is_a_level(n_genres):
     for trait in TRAITS:
         odds = trait_odds(trait, n_genres)
         assert np.allclose(odds.sum(axis=1), 1) and (odds >= 0).all().all()
-        assert list(odds.index) == made_vocab(n_genres) == sorted(made_vocab(n_genres))
+        assert list(odds.index) == synthetic_genres(n_genres) == sorted(synthetic_genres(n_genres))
         assert list(odds.columns) == TRAITS[trait]
 
 def test_genres_differ_in_what_they_like():
@@ -39,9 +40,9 @@ def test_no_two_topics_share_a_phrase():
 @given(n_genres=st.integers(2, 6), multilabel=st.booleans(), noise=st.floats(0, 1), imbalance=st.floats(0, 2),
        seed=st.integers(0, 10**6))
 def test_posterior_equals_enumeration(n_genres, multilabel, noise, imbalance, seed):
-    world = MadeWorld(n_genres=n_genres, multilabel=multilabel, label_noise=noise, imbalance=imbalance, seed=seed)
+    world = SyntheticWorld(n_genres=n_genres, multilabel=multilabel, label_noise=noise, imbalance=imbalance, seed=seed)
     assert math.isclose(world.prior.sum(), 1)
-    item = MadeItem(world, 0)
+    item = SyntheticItem(world, 0)
     weights = []
     for members, prior in zip(world.sets, world.prior):
         genres = [g for g, m in zip(world.vocab, members) if m]
@@ -65,8 +66,8 @@ def test_posterior_equals_enumeration(n_genres, multilabel, noise, imbalance, se
 @pytest.mark.parametrize('kwargs', [dict(), dict(multilabel=True), dict(imbalance=1.),
                                     dict(n_genres=30, label_noise=.3), dict(duplicates=.5, conflicts=.5)])
 def test_probabilities_are_calibrated(tmp_path, kwargs):
-    items = made_items(tmp_path/'w', 1200, images=False, **kwargs)
-    p, y = np.array(items.p_genres.tolist()), genre_matrix(items, made_vocab(kwargs.get('n_genres', 10)))
+    items = synthetic_items(tmp_path/'w', 1200, images=False, **kwargs)
+    p, y = np.array(items.p_genres.tolist()), genre_matrix(items, synthetic_genres(kwargs.get('n_genres', 10)))
     assert is_multilabel(items) == kwargs.get('multilabel', False)
     off = (y.sum(0) - p.sum(0))/np.sqrt((p*(1 - p)).sum(0))
     assert np.abs(off).max() < 5 and np.sqrt((off**2).mean()) < 2.5
@@ -75,38 +76,38 @@ def test_probabilities_are_calibrated(tmp_path, kwargs):
         if inside.sum() > 100: assert abs(p[inside].mean() - y[inside].mean()) < 4*math.sqrt(.25/inside.sum()) + .02
 
 def test_same_arguments_same_bytes_and_each_item_alone(tmp_path):
-    a, b = (made_items(tmp_path/name, n, seed=3, **FAULTS) for name, n in [('a', 60), ('b', 40)])
+    a, b = (synthetic_items(tmp_path/name, n, seed=3, **FAULTS) for name, n in [('a', 60), ('b', 40)])
     drop = ['image']
     assert a.drop(columns=drop).iloc[:40].to_dict('records') == b.drop(columns=drop).to_dict('records')
     left, right = files(tmp_path/'a'), files(tmp_path/'b')
     assert set(right) <= set(left) and all(left[k] == right[k] for k in right)
-    other = made_items(tmp_path/'c', 40, seed=4, **FAULTS)
+    other = synthetic_items(tmp_path/'c', 40, seed=4, **FAULTS)
     assert other.title.tolist() != b.title.tolist()
 
 def test_pictures_and_texts_do_not_depend_on_each_other(tmp_path):
-    both = made_items(tmp_path/'a', 20)
-    assert made_items(tmp_path/'b', 20, synopsis_sentences=0).genres.tolist() == both.genres.tolist()
-    assert made_items(tmp_path/'c', 20, images=False).text.tolist() == both.text.tolist()
-    assert made_items(tmp_path/'d', 20, mark=True).shown.map(lambda s: s[:5]).tolist() == both.shown.tolist()
+    both = synthetic_items(tmp_path/'a', 20)
+    assert synthetic_items(tmp_path/'b', 20, synopsis_sentences=0).genres.tolist() == both.genres.tolist()
+    assert synthetic_items(tmp_path/'c', 20, images=False).text.tolist() == both.text.tolist()
+    assert synthetic_items(tmp_path/'d', 20, mark=True).shown.map(lambda s: s[:5]).tolist() == both.shown.tolist()
 
 def test_second_call_reads_and_an_unfinished_world_is_finished(tmp_path):
-    items = made_items(tmp_path/'w', 15)
+    items = synthetic_items(tmp_path/'w', 15)
     path = tmp_path/'w'/'items.parquet'
     before = files(tmp_path/'w')
     for p in itertools.islice((tmp_path/'w').rglob('*.jpg'), 5): p.write_bytes(b'broken')
-    assert made_items(tmp_path/'w', 15).to_dict('records') == items.to_dict('records')
+    assert synthetic_items(tmp_path/'w', 15).to_dict('records') == items.to_dict('records')
     path.unlink()                                    # as after a kill: the table is what is written last
-    assert made_items(tmp_path/'w', 15).to_dict('records') == items.to_dict('records')
+    assert synthetic_items(tmp_path/'w', 15).to_dict('records') == items.to_dict('records')
     assert files(tmp_path/'w') == before
     assert not list((tmp_path/'w').rglob('*.tmp'))
 
 def test_a_folder_that_moves_keeps_working(tmp_path):
-    made_items(tmp_path/'w', 5)
+    synthetic_items(tmp_path/'w', 5)
     (tmp_path/'w').rename(tmp_path/'elsewhere')
-    assert all(Image.open(p).size for p in made_items(tmp_path/'elsewhere', 5).image)
+    assert all(Image.open(p).size for p in synthetic_items(tmp_path/'elsewhere', 5).image)
 
 def test_faults_are_what_planted_says(tmp_path):
-    items = made_items(tmp_path/'w', 250, **FAULTS)
+    items = synthetic_items(tmp_path/'w', 250, **FAULTS)
     path, row = dict(zip(items.item_id, items.image)), items.set_index('item_id')
     kinds = items.planted.dropna().str.replace(' of .*', '', regex=True)
     assert set(kinds) == {'truncated', 'empty file', 'not a picture', 'PNG named .jpg', 'blank', 'exact copy',
@@ -135,15 +136,15 @@ def test_faults_are_what_planted_says(tmp_path):
 
 @pytest.mark.parametrize('conflicts', [0., .25, 1.])
 def test_conflicts_are_their_share(tmp_path, conflicts):
-    items = made_items(tmp_path/'w', 1500, images=False, duplicates=.4, conflicts=conflicts, label_noise=0.)
+    items = synthetic_items(tmp_path/'w', 1500, images=False, duplicates=.4, conflicts=conflicts, label_noise=0.)
     genres, copies = dict(zip(items.item_id, items.genres)), items[items.planted.notna()]
     other = np.mean([genres[i] != genres[p.split(' of ')[1]] for i, p in zip(copies.item_id, copies.planted)])
     assert abs(other - conflicts) <= 4*math.sqrt(conflicts*(1 - conflicts)/len(copies))
 
 @pytest.mark.parametrize('multilabel', [False, True])
 def test_a_picture_without_content_leaves_the_prior_or_the_text(tmp_path, multilabel):
-    items = made_items(tmp_path/'w', 80, damaged=.3, blank=.3, imbalance=.7, multilabel=multilabel)
-    world = MadeWorld(imbalance=.7, multilabel=multilabel)
+    items = synthetic_items(tmp_path/'w', 80, damaged=.3, blank=.3, imbalance=.7, multilabel=multilabel)
+    world = SyntheticWorld(imbalance=.7, multilabel=multilabel)
     prior = world.prior @ world.labels_given_sets()
     nothing = items.planted.isin(['blank', 'truncated', 'empty file', 'not a picture'])
     assert nothing.sum() > 20
@@ -152,13 +153,14 @@ def test_a_picture_without_content_leaves_the_prior_or_the_text(tmp_path, multil
     assert not np.allclose(np.array(items.p_genres_image[~nothing].tolist()), prior)
 
 def test_folders_are_genres_where_an_item_has_one(tmp_path):
-    items = made_items(tmp_path/'one', 20, n_genres=3)
+    items = synthetic_items(tmp_path/'one', 20, n_genres=3)
     assert all(p.split('/')[-2] == g[0] for p, g in zip(items.image.str.replace('\\', '/'), items.genres))
-    several = made_items(tmp_path/'several', 20, multilabel=True)
+    several = synthetic_items(tmp_path/'several', 20, multilabel=True)
     assert {p.parent for p in (tmp_path/'several').rglob('*.jpg')} == {tmp_path/'several'} and len(several) == 20
 
 def test_marks_are_small_inside_and_tell_the_genre(tmp_path):
-    items = made_items(tmp_path/'w', 40, mark=True, decoy=True, label_noise=0., synopsis_sentences=0, duplicates=.3,
+    items = synthetic_items(tmp_path/'w', 40, mark=True, decoy=True, label_noise=0., synopsis_sentences=0,
+                            duplicates=.3,
                        n_genres=30, kind='poster')
     clean = items[~items.planted.fillna('').str.contains('copy')]
     assert np.allclose([max(p) for p in clean.p_genres], 1)
@@ -175,21 +177,22 @@ def test_marks_are_small_inside_and_tell_the_genre(tmp_path):
         hues.setdefault(item.true_genres[0], []).append(ground(item.mark_box)[0])
         gaps = np.abs(np.subtract(item.mark_box, item.decoy_box)[:2])
         assert gaps.max() >= item.mark_box[2] - item.mark_box[0]                    # they do not overlap
-    wanted = {genre: i/30 for i, genre in enumerate(made_vocab(30))}
+    wanted = {genre: i/30 for i, genre in enumerate(synthetic_genres(30))}
     gaps = [abs(hue - wanted[genre]) for genre, of_genre in hues.items() for hue in of_genre]
     assert max(min(gap, 1 - gap) for gap in gaps) < .03
 
 def test_a_decoy_tells_nothing_and_moves_nothing(tmp_path):
-    alone, beside = (made_items(tmp_path/str(decoy), 20, mark=True, decoy=decoy, duplicates=.2) for decoy in (0, 1))
+    alone, beside = (synthetic_items(tmp_path/str(decoy), 20, mark=True, decoy=decoy, duplicates=.2)
+                     for decoy in (0, 1))
     assert alone.p_genres.tolist() == beside.p_genres.tolist() and alone.mark_box.tolist() == beside.mark_box.tolist()
     assert alone.decoy_box.isna().all() and beside.decoy_box.notna().all()
 
 @pytest.mark.parametrize('place', ['any', 'start', 'end'])
 def test_telling_sentences_stand_where_they_should(place):
-    world = MadeWorld(synopsis_sentences=200, telling_sentences=5, telling_at=place, images=False)
+    world = SyntheticWorld(synopsis_sentences=200, telling_sentences=5, telling_at=place, images=False)
     told = [phrase for text in _TOPICS.values() for phrase in text.lower().split('/')[1].split('|')]
     def tells(sentence): return any(phrase in sentence.lower() for phrase in told)
-    item = MadeItem(world, 0)
+    item = SyntheticItem(world, 0)
     sentences = item.text().split('. ')
     where = [j for j, sentence in enumerate(sentences) if tells(sentence)]
     assert len(item.told) == 5 and item.told_at == where
@@ -197,8 +200,8 @@ def test_telling_sentences_stand_where_they_should(place):
     if place == 'end': assert where[0] >= len(sentences) - 5
 
 def test_best_possible_for_several_genres_is_where_f1_peaks(tmp_path):
-    items = made_items(tmp_path/'w', 600, multilabel=True, images=False)
-    scores, p, y = best_possible(items), np.array(items.p_genres.tolist()), genre_matrix(items, made_vocab())
+    items = synthetic_items(tmp_path/'w', 600, multilabel=True, images=False)
+    scores, p, y = best_possible(items), np.array(items.p_genres.tolist()), genre_matrix(items, synthetic_genres())
     assert abs(scores['micro_f1_expected'] - scores['micro_f1_here']) < .04 and 0 < scores['mAP_here'] <= 1
     f1 = {t: 2*(p*(p >= t)).sum()/((p >= t).sum() + p.sum()) for t in np.linspace(.05, .95, 91)}
     assert max(f1.values()) <= scores['micro_f1_expected'] + 1e-9
@@ -207,7 +210,7 @@ def test_best_possible_for_several_genres_is_where_f1_peaks(tmp_path):
     assert more['micro_f1_expected'] < scores['micro_f1_expected'] and len(y) == more['n']
 
 def test_best_possible_on_some_rows_and_without_noise(tmp_path):
-    items = made_items(tmp_path/'w', 50, label_noise=0., clarity=1., images=False, telling_sentences=6)
+    items = synthetic_items(tmp_path/'w', 50, label_noise=0., clarity=1., images=False, telling_sentences=6)
     assert best_possible(items[:10])['n'] == 10
     assert best_possible(items)['top3_expected'] > .95
 
@@ -215,27 +218,28 @@ def test_best_possible_on_some_rows_and_without_noise(tmp_path):
     (dict(n_genres=1), 'has 2 to 30 genres'), (dict(n_genres=31), 'has 2 to 30 genres'),
     (dict(kind='album'), "use one of ['cover', 'poster']"), (dict(label_noise=1.5), 'between 0 and 1'),
     (dict(damaged=.5, blank=.3, duplicates=.3), 'at most .9'), (dict(images=False, synopsis_sentences=0), 'neither'),
-    (dict(images=False, blank=.1), 'set images=True'), (dict(decoy=True), 'set mark=True'), (dict(telling_sentences=9), 'do not fit into 6'),
+    (dict(images=False, blank=.1), 'set images=True'), (dict(decoy=True), 'set mark=True'),
+    (dict(telling_sentences=9), 'do not fit into 6'),
     (dict(size=(20, 20)), '48 pixels'), (dict(n=0), 'at least one item')])
 def test_wrong_arguments(tmp_path, kwargs, message):
-    with pytest.raises(ItemsError) as error: made_items(tmp_path/'w', **{'n': 3, **kwargs})
+    with pytest.raises(ItemsError) as error: synthetic_items(tmp_path/'w', **{'n': 3, **kwargs})
     assert message in str(error.value) and '\n' not in str(error.value)
     assert not (tmp_path/'w').exists()
 
 def test_wrong_folders_and_names(tmp_path):
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine'/'thesis.txt').write_text('do not touch')
-    with pytest.raises(ItemsError, match='thesis.txt'): made_items(tmp_path/'mine', 3)
-    with pytest.raises(ItemsError, match='is a file'): made_items(tmp_path/'mine'/'thesis.txt', 3)
+    with pytest.raises(ItemsError, match='thesis.txt'): synthetic_items(tmp_path/'mine', 3)
+    with pytest.raises(ItemsError, match='is a file'): synthetic_items(tmp_path/'mine'/'thesis.txt', 3)
     assert [p.name for p in (tmp_path/'mine').iterdir()] == ['thesis.txt']
-    made_items(tmp_path/'w', 3)
-    with pytest.raises(ItemsError, match="'n': 3"): made_items(tmp_path/'w', 4)
+    synthetic_items(tmp_path/'w', 3)
+    with pytest.raises(ItemsError, match="'n': 3"): synthetic_items(tmp_path/'w', 4)
     with pytest.raises(ItemsError, match="Did you mean 'palette'"): trait_odds('pallete')
     with pytest.raises(ItemsError, match="Did you mean 'Crime'"): write_sentence(rng_for(0), 'Crimes')
-    with pytest.raises(TypeError): made_items(tmp_path/'x', 3, colour='red')
+    with pytest.raises(TypeError): synthetic_items(tmp_path/'x', 3, colour='red')
 
 def test_best_possible_wants_made_items_as_they_were(tmp_path):
-    items = made_items(tmp_path/'w', 10, images=False)
+    items = synthetic_items(tmp_path/'w', 10, images=False)
     with pytest.raises(ItemsError, match="'both'"): best_possible(items, by='pixels')
     with pytest.raises(ItemsError, match="'Memoir'"): best_possible(items.assign(genres=[['Memoir']]*10))
     with pytest.raises(ItemsError, match='p_genres_image'):
@@ -243,12 +247,14 @@ def test_best_possible_wants_made_items_as_they_were(tmp_path):
 
 
 @pytest.mark.parametrize('act', [
-    lambda t: clean_items(t)[0], split_items, fold_items, lambda t: sample_items(t, 20), lambda t: merge_genres(t, {'War': None}),
-    roll_up_genres, to_single_label, add_parents, made_metadata, lambda t: made_metadata(split_items(clean_items(t)[0]))],
+    lambda t: clean_items(t)[0], split_items, fold_items, lambda t: sample_items(t, 20),
+    lambda t: merge_genres(t, {'War': None}),
+    roll_up_genres, to_single_label, add_parents, synthetic_metadata,
+    lambda t: synthetic_metadata(split_items(clean_items(t)[0]))],
     ids='clean split fold sample merge roll_up single parents metadata all'.split())
 @pytest.mark.filterwarnings('ignore:.*left without a genre')
 def test_synthetic_items_stay_synthetic_and_others_do_not_become_it(act, tmp_path):
-    items = made_items(tmp_path, 120, images=False, n_genres=4)
+    items = synthetic_items(tmp_path, 120, images=False, n_genres=4)
     items['genres'] = items.genres.map(lambda gs: ['War' if g == items.genres[0][0] else g for g in gs])
     own = make_items(**{name: items[name].tolist() for name in ('item_id', 'text', 'genres', 'p_genres')})
     assert is_synthetic(act(items)) and not is_synthetic(act(own))

@@ -13,11 +13,12 @@ from genre_fastai.runs import DiskCache
 from genre_fastai.items import ItemsError, genre_matrix, genre_vocab, make_items
 from genre_fastai.data.clean import clean_items
 from genre_fastai.data.split import fold_items, split_items
-from genre_fastai.datasets.synthetic import made_items
+from genre_fastai.datasets.synthetic import synthetic_items
 from genre_fastai.classical.text_baselines import BagOfWordsNet, BlendClassifier, GenreRatios, fit_text_baselines, text_models
 from genre_fastai.classical.text_ridge import TextRidge, text_array, tfidf
 
-GENRES = {'Art': 'paint brush colour easel museum', 'Pop': 'song stage band chorus guitar', 'War': 'tank front soldier trench siege'}
+GENRES = {'Art': 'paint brush colour easel museum', 'Pop': 'song stage band chorus guitar',
+          'War': 'tank front soldier trench siege'}
 COMMON = 'a the of one day she he goes home and then nothing more'.split()
 
 
@@ -25,7 +26,8 @@ class Letters:
     "Stands for a sentence encoder: a window a text, how often each letter stands in it"
     name, n_out = 'letters', 26
     def prepare(self, texts): return [[text] for text in texts]
-    def encode(self, windows): return np.array([[text.count(chr(97 + i)) for i in range(26)] for text in windows], np.float32)
+    def encode(self, windows):
+        return np.array([[text.count(chr(97 + i)) for i in range(26)] for text in windows], np.float32)
 
 
 def some_texts(n, multilabel=False, seed=0):
@@ -33,15 +35,19 @@ def some_texts(n, multilabel=False, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, (n, 3)) if multilabel else np.eye(3, dtype=int)[rng.integers(0, 3, n)]
     words = [w.split() for w in GENRES.values()]
-    texts = [' '.join([*rng.choice(COMMON, 8), *(w for j in np.flatnonzero(row) for w in rng.choice(words[j], 2))]) for row in y]
+    texts = [' '.join([*rng.choice(COMMON, 8), *(w for j in np.flatnonzero(row) for w in rng.choice(words[j], 2))])
+             for row in y]
     return np.array(texts, dtype=object), y if multilabel else np.array(list(GENRES))[y.argmax(1)]
 
-def all_models(multilabel, folder): return text_models(multilabel, encoder=Letters(), cache=DiskCache(folder/'v.sqlite'))
+def all_models(multilabel, folder):
+    return text_models(multilabel, encoder=Letters(), cache=DiskCache(folder/'v.sqlite'))
 
-NAMES = [*text_models(), *(f'{m} on sentences' for m in ('knn', 'logistic', 'sgd', 'svm', 'forest')), 'blend', 'ridge on all']
+NAMES = [*text_models(), *(f'{m} on sentences' for m in ('knn', 'logistic', 'sgd', 'svm', 'forest')), 'blend',
+         'ridge on all']
 
 def world(folder, **kwargs):
-    items = made_items(folder, n=240, n_genres=4, images=False, synopsis_sentences=8, telling_sentences=4, seed=3, **kwargs)
+    items = synthetic_items(folder, n=240, n_genres=4, images=False, synopsis_sentences=8, telling_sentences=4, seed=3,
+                            **kwargs)
     return split_items(clean_items(items, needs='text')[0], valid=.15, test=.3, seed=0)
 
 @pytest.fixture(scope='module')
@@ -51,7 +57,8 @@ def single(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'single'
 def several(tmp_path_factory): return world(tmp_path_factory.mktemp('w')/'several', multilabel=True)
 
 
-def test_names_are_those_tried_here(tmp_path): assert list(all_models(False, tmp_path)) == list(all_models(True, tmp_path)) == NAMES
+def test_names_are_those_tried_here(tmp_path):
+    assert list(all_models(False, tmp_path)) == list(all_models(True, tmp_path)) == NAMES
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -141,14 +148,15 @@ def test_blend_is_the_weighted_mean(tmp_path):
 def test_ridge_predicts_left_out_texts_as_if_fitted_without_them(multilabel, share, tmp_path):
     texts, y = some_texts(40, multilabel)
     cache = DiskCache(tmp_path/'v.sqlite')
-    whole = TextRidge(Letters() if share else None, cache, shares=(share,), alphas=(.3,)).fit(texts, y)
+    whole = TextRidge(Letters() if share else None, cache, vector_weights=(share,), alphas=(.3,)).fit(texts, y)
     counts = tfidf('both').fit_transform(texts)
     kernel = (1 - share)*(counts @ counts.T).toarray()/2
     if share: kernel += share*whole._likeness(whole.x_, 1.)
     targets, rest = y if multilabel else (y[:, None] == whole.classes_), np.arange(40) != 7
     coef = np.linalg.solve(kernel[rest][:, rest] + .3*np.eye(39), (targets - whole.class_prior_)[rest])
     assert np.allclose(whole.oof_scores_[7], whole.class_prior_ + kernel[7, rest] @ coef, atol=1e-4)
-    assert np.allclose(whole.decision_function(texts), whole.class_prior_ + kernel @ whole.coef_, atol=1e-4)     # weights of words
+    assert np.allclose(whole.decision_function(texts), whole.class_prior_ + kernel @ whole.coef_,
+                       atol=1e-4)     # weights of words
     assert whole.oof_proba().shape == (40, 3)
 
 
@@ -168,7 +176,8 @@ def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
 @pytest.mark.parametrize('share', [0, .3])
 def test_likeness_is_what_predictions_are_made_of(share, tmp_path):
     texts, y = some_texts(24)
-    ridge = TextRidge(Letters() if share else None, DiskCache(tmp_path/'v.sqlite'), shares=(share,)).fit(texts, y)
+    ridge = TextRidge(Letters() if share else None, DiskCache(tmp_path/'v.sqlite'),
+                      vector_weights=(share,)).fit(texts, y)
     again = ridge.class_prior_ + ridge.similarity(texts[:5], texts) @ ridge.coef_
     assert np.allclose(again, ridge.decision_function(texts[:5]), atol=1e-4)
     assert np.allclose(np.diag(ridge.similarity(texts, texts)), 1, atol=1e-5)
@@ -209,7 +218,8 @@ def test_several_genres_are_scored_with_thresholds(several, tmp_path):
 
 def test_same_seed_same_numbers(single, tmp_path):
     names = ('sgd on words', 'forest on words', 'net on words', 'svm on words', 'ridge on all')
-    a, b = (fit_text_baselines(single, names, Letters(), seed=4, cache=DiskCache(tmp_path/'v.sqlite')) for _ in range(2))
+    a, b = (fit_text_baselines(single, names, Letters(), seed=4, cache=DiskCache(tmp_path/'v.sqlite'))
+            for _ in range(2))
     for name in a: assert np.array_equal(a[name]['test'], b[name]['test']), name
 
 
@@ -228,6 +238,7 @@ def test_out_of_fold_learns_its_words_from_the_other_folds(kind, request, tmp_pa
 
 
 def test_mistakes_are_named(single):
-    with pytest.raises(ValueError, match="no baseline is called .'ridge on all'"): fit_text_baselines(single, ('ridge on all',))
+    with pytest.raises(ValueError, match="no baseline is called .'ridge on all'"):
+        fit_text_baselines(single, ('ridge on all',))
     with pytest.raises(ItemsError, match='split_items'): fit_text_baselines(single.assign(split='test'))
     assert genre_targets(single, genre_vocab(single), False).shape == (len(single),)

@@ -96,7 +96,8 @@ def test_packaged_encoder_is_checked(monkeypatch):
 def small(kind, pad_id=1):
     sizes = dict(vocab_size=40, pad_token_id=pad_id, max_position_embeddings=66)
     if kind == 'roberta':
-        config = RobertaConfig(**sizes, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+        config = RobertaConfig(**sizes, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                               intermediate_size=64)
         return RobertaModel(config, add_pooling_layer=False)
     return DistilBertModel(DistilBertConfig(**sizes, dim=32, hidden_dim=64, n_layers=2, n_heads=2))
 

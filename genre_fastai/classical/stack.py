@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..items import some
 from ..state import stateful
-from ..evaluate.metrics import left_out_loss
+from ..evaluate.metrics import summed_log_loss
 
 # %% ../../nbs/36_classical.stack.ipynb #557f68c2
 def _scaled(p, multilabel):
@@ -84,20 +84,20 @@ class ProbabilityStack(BaseEstimator):
         sets = _sets(len(probs))
         apart = {s: [clone(self)._learn([s]*len(sets), probs[:, fit], y[fit], knows) for fit, _ in parts]
                  for s in self.shrinkages}
-        self.shrinkage_, self.left_out_ = [], np.zeros_like(y)
+        self.shrinkage_, self.oof_ = [], np.zeros_like(y)
         for set_ in sets:
             hears = np.isin(np.arange(len(probs)), set_)[:, None]
             rows, found = reads[list(set_)].all(0), np.where(hears[..., None], probs, np.nan)
-            left_out = {s: self._predict_apart(stacks, parts, found, rows) for s, stacks in apart.items()}
+            oof = {s: self._predict_apart(stacks, parts, found, rows) for s, stacks in apart.items()}
             tells = len(parts) > 1 and all(rows[fit].sum() >= self.min_rows for fit, _ in parts)
-            self.shrinkage_.append(self._best(left_out, y, rows) if tells else max(self.shrinkages))
+            self.shrinkage_.append(self._best(oof, y, rows) if tells else max(self.shrinkages))
             own = (reads == hears).all(0)           # rows that these models read, and no other
-            self.left_out_[own] = left_out[self.shrinkage_[-1]][own]
+            self.oof_[own] = oof[self.shrinkage_[-1]][own]
         return self._learn(self.shrinkage_, probs, y, knows)
 
-    def _best(self, left_out, y, rows):
+    def _best(self, oof, y, rows):
         "The shrinkage with the least log loss; of equal ones the strongest"
-        loss = {s: left_out_loss(y[rows], p[rows], self.multilabel) for s, p in left_out.items()}
+        loss = {s: summed_log_loss(y[rows], p[rows], self.multilabel) for s, p in oof.items()}
         return min(loss, key=lambda s: (loss[s], -s))
 
     def _parts(self, n, groups):
@@ -115,10 +115,10 @@ class ProbabilityStack(BaseEstimator):
             if len(held): p[held] = stack.predict_proba(probs[:, held])
         return p
 
-    def predict_left_out(self): # (n, n_genres)
+    def oof_proba(self): # (n, n_genres)
         "Probabilities of the fitted rows by weights that have not seen them; where all are one group, by those of all"
-        check_is_fitted(self, 'left_out_')
-        return self.left_out_
+        check_is_fitted(self, 'oof_')
+        return self.oof_
 
     def _learn(self, shrinkages, probs, y, knows):
         "Weights and offsets, with a shrinkage for each set"

@@ -60,10 +60,12 @@ class TextRidge(RidgeClassifier):
     def __init__(self,
         encoder=None, # A `SentenceEncoder`; None: words and letters alone
         cache=None, # A `DiskCache` for its vectors; None: the user's own; False: nothing is remembered
-        shares=(1/3, 1/6), # Of the vectors in the similarity of two texts, to choose from
+        vector_weights=(1/3, 1/6), # Of the vectors in the similarity of two texts, to choose from
         alphas=(.01, .1, .3, 1., 3.), # Strengths of the ridge to choose from
-        widths=(1.,), # Widths of the Gaussian on vectors to choose from, 1: the mean squared distance of two vectors
-    ): self.encoder, self.cache, self.shares, self.alphas, self.widths = encoder, cache, shares, alphas, widths
+        length_scales=(1.,), # Of the Gaussian on vectors, to choose from; 1: the mean squared distance of two
+    ):
+        self.encoder, self.cache, self.vector_weights = encoder, cache, vector_weights
+        self.alphas, self.length_scales = alphas, length_scales
 
     def __sklearn_clone__(self): return type(self)(**self.get_params(deep=False)) # same network
 
@@ -85,16 +87,16 @@ class TextRidge(RidgeClassifier):
             self.mean_, self.std_ = mean_and_std(vectors)
             self.x_ = self._scaled(vectors)
         chosen = choose_ridge(self._mixtures(of_words), targets, self.alphas, self.multilabel_, together)
-        (self.width_, self.share_), self.coef_ = chosen.form, self._take(chosen)
-        self.word_weights_ = [(x.T @ self.coef_*(1 - self.share_)/2).astype(np.float32) for x in counts]
+        (self.length_scale_, self.vector_weight_), self.coef_ = chosen.form, self._take(chosen)
+        self.word_weights_ = [(x.T @ self.coef_*(1 - self.vector_weight_)/2).astype(np.float32) for x in counts]
         return self
 
     def _mixtures(self, of_words):
         "Width, share and kernel: of words and letters, mixed with that of vectors in every way to choose from"
         if self.encoder is None: return [((1., 0.), of_words)]
-        of_vectors = {width: self._of_vectors(self.x_, width) for width in self.widths}
+        of_vectors = {width: self._of_vectors(self.x_, width) for width in self.length_scales}
         return (((width, share), (1 - share)*of_words + share*of_vectors[width])
-                for width in self.widths for share in self.shares)
+                for width in self.length_scales for share in self.vector_weights)
 
     def _scaled(self, vectors): return ((vectors - self.mean_)/self.std_).astype(np.float32)
     def _of_vectors(self, x, width, to=None):
@@ -108,15 +110,15 @@ class TextRidge(RidgeClassifier):
         check_is_fitted(self, 'coef_')
         pairs = [(c.transform(texts), c.transform(to)) for c in self.counters_]
         of_words = sum((a @ b.T).toarray() for a, b in pairs)/2
-        if not self.share_: return of_words
+        if not self.vector_weight_: return of_words
         x, z = (self._scaled(embed_texts(of, self.encoder, cache=self.cache)) for of in (texts, to))
-        return (1 - self.share_)*of_words + self.share_*self._of_vectors(x, self.width_, z)
+        return (1 - self.vector_weight_)*of_words + self.vector_weight_*self._of_vectors(x, self.length_scale_, z)
 
     def _scores(self, texts):
         scores = self.class_prior_ + sum(c.transform(texts) @ w for c, w in zip(self.counters_, self.word_weights_))
-        if not self.share_: return scores
+        if not self.vector_weight_: return scores
         vectors = embed_texts(texts, self.encoder, cache=self.cache)
-        return scores + self.share_*(self._of_vectors(self._scaled(vectors), self.width_) @ self.coef_)
+        return scores + self.vector_weight_*(self._of_vectors(self._scaled(vectors), self.length_scale_) @ self.coef_)
 
     def decision_function(self,
         texts, # (n,) str
@@ -127,7 +129,7 @@ class TextRidge(RidgeClassifier):
 
     def to_state(self):
         facts, arrays = self._common_state()
-        facts |= dict(width=float(self.width_), share=float(self.share_), encoder=None)
+        facts |= dict(width=float(self.length_scale_), share=float(self.vector_weight_), encoder=None)
         for name, counter, weights in zip(_COUNTERS, self.counters_, self.word_weights_):
             arrays |= nest(name, counter_state(counter) | {'weights': weights})
         if self.encoder is not None:
@@ -139,7 +141,7 @@ class TextRidge(RidgeClassifier):
     def from_state(cls, facts, arrays):
         encoder = from_state(facts['encoder'], nested('encoder', arrays)) if facts['encoder'] else None
         self = cls(encoder, cache=False)._restore(facts, arrays)
-        self.width_, self.share_ = facts['width'], facts['share']
+        self.length_scale_, self.vector_weight_ = facts['width'], facts['share']
         self.counters_ = [restore_counter(tfidf(name), nested(name, arrays)) for name in _COUNTERS]
         self.word_weights_ = [arrays[f'{name}.weights'] for name in _COUNTERS]
         self.coef_ = arrays.get('coef')

@@ -81,10 +81,10 @@ def _take(items, column, bad, reason, needs, report):
 def _clean_pictures(items, unreadable, blank, needs, scan, report):
     "Items without the pictures that are of no use; rows are dropped by `_drop_incomplete`"
     scan = scan.set_index('item_id')
-    problem, is_blank = items.item_id.map(scan.problem), items.item_id.map(scan.blank).astype(bool)
+    problem, without_contrast = items.item_id.map(scan.problem), items.item_id.map(scan.blank).astype(bool)
     for reason in sorted(set(problem.dropna()) - {'no picture'}) if unreadable == 'drop' else []:
         items = _take(items, 'image', problem == reason, f'unreadable picture: {reason}', needs, report)
-    return _take(items, 'image', is_blank, 'blank picture', needs, report) if blank == 'drop' else items
+    return _take(items, 'image', without_contrast, 'blank picture', needs, report) if blank == 'drop' else items
 
 _NO_TEXT = {'binary data': 'binary data in place of a text', 'text without': 'text without a word'}
 

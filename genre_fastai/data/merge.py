@@ -400,7 +400,7 @@ def merge_sources(
     *,
     on, # Columns to match by: 'title', ['title', 'year'], or {name in a: name in b}; the first of text is the title
     year_tolerance:float=1, # Years (or other numbers of `on`) may differ by this much
-    cutoff:float=90, # Score (0 to 100) that titles must reach to match by likeness; `None`: only equal titles match
+    cutoff:float=90, # Score (0 to 100) that titles must reach to match by similarity; `None`: only equal titles match
     kind:str=None, # Column that keeps works of one title apart, e.g. film and show; or {name in a: name in b}
     how:str='outer', # 'outer': rows without a match are kept; 'left': those of `a` are; 'inner': none is
     genres:str='union', # 'union': genres of both; 'first': those of `a`, or of `b` where `a` has none

@@ -29,7 +29,8 @@ def short_name(
     return plain_text(name if len(name) <= n else f'{name[:n - n//2 - 1]}…{name[-(n//2):]}')
 
 def _wrapped(text, width, n_lines):
-    return plain_text('\n'.join(textwrap.wrap(text, width, max_lines=n_lines, placeholder=' …', break_on_hyphens=False)))
+    return plain_text('\n'.join(textwrap.wrap(text, width, max_lines=n_lines, placeholder=' …',
+                                              break_on_hyphens=False)))
 
 # %% ../../nbs/09_data.show.ipynb #2896b6dd
 def draw_item(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_seed', 'check_labels', 'loss_at_zero', 'check_loss', 'check_start', 'init_bias', 'check_input', 'show_input',
-           'check_variation']
+           'check_augmentation']
 
 # %% ../../nbs/46d_diagnose.data_checks.ipynb #8e433726
 import math, random, textwrap
@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..items import item_groups, some
-from ..data.images import open_image, squeeze
-from ..evaluate.metrics import left_out_loss
+from ..data.images import open_image, squish
+from ..data.texts import is_blank
+from ..evaluate.metrics import summed_log_loss
 from ..encoders.image import embed_items
 from ..classical.ridge import KernelRidgeClassifier
 from ..classical.text_ridge import TextRidge, text_array
@@ -45,8 +46,8 @@ def _gain_of(rows, column):
     model, x = ((TextRidge(), text_array(rows.text)) if column == 'text' else
                 (KernelRidgeClassifier(), embed_items(rows, 'colours')))
     groups = item_groups(rows)
-    def loss(y, p): return left_out_loss(y, p, multilabel=True)
-    def gain(y): return loss(y, y.mean(0)) - loss(y, model.fit(x, y, groups).predict_left_out())
+    def loss(y, p): return summed_log_loss(y, p, multilabel=True)
+    def gain(y): return loss(y, y.mean(0)) - loss(y, model.fit(x, y, groups).oof_proba())
     return gain
 
 def check_labels(
@@ -117,10 +118,10 @@ def check_loss(
     twice = loss(torch.cat([drawn]*2), torch.cat([y]*2))/loss(drawn, y)
     together = _slopes_of(loss_func, drawn, y)
     alone = torch.cat([_slopes_of(loss_func, drawn[i:i+1], y[i:i+1]) for i in range(n)])
-    likeness = F.cosine_similarity(together, alone).median().item()
+    similarity = F.cosine_similarity(together, alone).median().item()
     told = (f'{found:.3f} at equal logits' + (f', {theory:.3f} by the formula' if theory == theory else '') +
-            f'; with every item twice {twice:.2f} times; slopes of items alone and together alike to {likeness:.2f}')
-    return judged('loss', ratio, told, abs(ratio - 1) > .02 or abs(twice - 1) > .02 or likeness < .98,
+            f'; with every item twice {twice:.2f} times; slopes of items alone and together alike to {similarity:.2f}')
+    return judged('loss', ratio, told, abs(ratio - 1) > .02 or abs(twice - 1) > .02 or similarity < .98,
                     'Average over items (the first axis), and take the softmax over genres (the last one).')
 
 # %% ../../nbs/46d_diagnose.data_checks.ipynb #77d7fa3c
@@ -172,7 +173,7 @@ def _pictures_and_windows(xb):
 def _opened(path, shape):
     "A picture as it should be: (3, h, w) from 0 to 1"
     size = (shape[-1], shape[-2])
-    return np.asarray(squeeze(open_image(path, size=max(size)), size)).transpose(2, 0, 1)/255
+    return np.asarray(squish(open_image(path, size=max(size)), size)).transpose(2, 0, 1)/255
 
 def _picture_gap(learn, pictures, rows):
     "Median over pictures of the mean difference from what they should be, where 1 is the spread of pictures as scaled"
@@ -186,7 +187,7 @@ def _window_gap(learn, windows, rows):
     "Share of texts whose first window does not begin as the text does"
     tokenizer, found = text_reader(learn.dls).tokenizer, []
     for ids, text in zip(windows.tolist(), rows.text):
-        if not isinstance(text, str) or not text.strip(): continue
+        if is_blank(text): continue
         own, first = tokenizer.encode(text).ids, [i for i in ids[0] if i >= 0]
         n = max(1, min(len(own), len(first)) - 1)   # one may end where the other goes on
         found.append(own[:n] != first[:n])
@@ -250,8 +251,8 @@ def _small(pictures):
 def _found_again(varied, plain):
     "Share of varied pictures that are most like their own plain one, mirrored or not"
     a, b, c = _small(varied), _small(plain), _small(plain.flip(3))
-    likeness = torch.maximum(a @ b.T, a @ c.T)
-    return (likeness.argmax(1) == torch.arange(len(a), device=a.device)).float().mean().item()
+    similarity = torch.maximum(a @ b.T, a @ c.T)
+    return (similarity.argmax(1) == torch.arange(len(a), device=a.device)).float().mean().item()
 
 def _words_kept(varied, plain):
     "Share of a text's tokens that are still in it, mean over texts"
@@ -261,7 +262,7 @@ def _words_kept(varied, plain):
         shares.append(len(a & b)/max(len(a | b), 1))
     return float(np.mean(shares))
 
-def check_variation(
+def check_augmentation(
     learn:Learner, # Any learner
     n:int=24, # Rows
 )->Verdict: # Figure: share of varied pictures that are found again among plain ones; of texts, of their tokens
@@ -277,6 +278,6 @@ def check_variation(
     if plain[1] is not None:
         shares.append(_words_kept(varied[1], plain[1]))
         told.append(f'{shares[-1]:.0%} of the tokens of texts are kept')
-    if not shares: return skipped_check('variation', 'no pictures and no token ids enter this net')
-    return judged('variation', min(shares), '; '.join(told), min(shares) < .6,
+    if not shares: return skipped_check('augmentation', 'no pictures and no token ids enter this net')
+    return judged('augmentation', min(shares), '; '.join(told), min(shares) < .6,
                     'Look at show_input(learn), and vary less: cover_transforms() leaves lettering legible.')

@@ -18,17 +18,17 @@ from ..items import nearest
 from ..evaluate.report import Page
 from ..learn.learner import same_numbers
 from .probe import plot_verdict, skipped_check
-from .data_checks import (check_input, check_labels, check_loss, check_seed, check_start,
-                                               check_variation, show_input)
+from .data_checks import (check_augmentation, check_input, check_labels, check_loss, check_seed,
+                                               check_start, show_input)
 from .checks import (check_capacity, check_dynamics, check_gradients, check_inputs_matter,
-                                          check_layers, check_leak, check_norms, check_overfit, check_rate,
+                                          check_layers, check_leak, check_learning_rate, check_norms, check_overfit,
                                           check_repeat, check_step)
 
 # %% ../../nbs/47_diagnose.recipe.ipynb #26e1d6a5
 CHECKS = { # In the order of the recipe
     'seed': check_seed, 'labels': check_labels, 'loss': check_loss, 'initial loss': check_start, 'input': check_input,
-    'variation': check_variation, 'evaluation': check_repeat, 'leak': check_leak, 'gradients': check_gradients,
-    'step': check_step, 'layers': check_layers, 'batch norm': check_norms, 'rate': check_rate,
+    'augmentation': check_augmentation, 'evaluation': check_repeat, 'leak': check_leak, 'gradients': check_gradients,
+    'step': check_step, 'layers': check_layers, 'batch norm': check_norms, 'learning rate': check_learning_rate,
     'overfit': check_overfit, 'inputs': check_inputs_matter, 'capacity': check_capacity, 'dynamics': check_dynamics}
 
 def run_checks(
@@ -83,7 +83,8 @@ def _write_page(learn, found, table, path):
     page.save(Path(path))
 
 # %% ../../nbs/47_diagnose.recipe.ipynb #94cf4897
-CAUSES = ('labels', 'input', 'layers', 'initial loss', 'batch norm', 'rate') # Checks that say why a network collapsed
+CAUSES = ('labels', 'input', 'layers', 'initial loss', 'batch norm',
+          'learning rate') # Checks that say why a network collapsed
 
 def collapse_causes(
     learn:Learner, # That collapsed, in or after the fit
@@ -97,6 +98,7 @@ def collapse_causes(
     as_before = Learner(learn.dls, model, loss_func=loss_func or learn.loss_func, opt_func=learn.opt_func, lr=lr,
                         splitter=learn.splitter, wd=learn.wd, train_bn=learn.train_bn,
                         cbs=[BnFreeze() for cb in learn.cbs if isinstance(cb, BnFreeze)])
-    checks = CHECKS | {'rate': partial(check_rate, factors=(1, .1, .01, .001), n_steps=8)}  # too high, if anything
+    checks = CHECKS | {'learning rate': partial(check_learning_rate, factors=(1, .1, .01, .001),
+                                                n_steps=8)}  # too high, if anything
     with same_numbers(*learn.dls.loaders): found = run_checks(as_before, CAUSES, checks)
     return [v for v in found if v.verdict == 'fail']

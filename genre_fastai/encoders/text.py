@@ -22,7 +22,7 @@ from ..items import ItemsError, check_items, some
 from ..state import array_to_text, stateful, text_to_array
 from ..data.texts import MAX_CHARS, text_windows
 from .weights import PACKAGE, TextWeights, WeightsError, resolve_text_weights
-from .image import array_tensors, fast_dtype, tensor_arrays
+from .image import array_tensors, mixed_dtype, tensor_arrays
 
 # %% ../../nbs/27_encoders.text.ipynb #4f953ab1
 @contextlib.contextmanager
@@ -229,7 +229,7 @@ class SentenceEncoder:
         max_length:int=None, # Tokens of a window, see `text_windows`; None: 256, or as many as the encoder reads
         stride:int=None, # Tokens that a window has in common with the one before; None: a quarter of `max_length`
         max_windows:int=None, # Read so many windows from the beginning of a text; None: all of it
-        fast:bool=True, # Use `fast_dtype` where the hardware has it
+        fast:bool=True, # Use `mixed_dtype` where the hardware has it
     ):
         if depths not in ('last', 'upper'): raise ValueError(f"depths is {depths!r}; use 'last' or 'upper'.")
         self.body = body if isinstance(body, TextBody) else load_text_body(body)
@@ -239,7 +239,7 @@ class SentenceEncoder:
             raise ValueError(f'max_length is {max_length}; this encoder reads {self.body.longest} tokens at most. '
                              'Leave max_length away.')
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.dtype = fast_dtype(self.device) if fast else None
+        self.dtype = mixed_dtype(self.device) if fast else None
         self.depths, self.max_length, self.stride, self.max_windows = depths, max_length, stride, max_windows
         n_layers = self.body.model.config.num_hidden_layers
         self.layers = 1 if depths == 'last' else n_layers - n_layers//2 + 1

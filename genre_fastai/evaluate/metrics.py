@@ -6,7 +6,7 @@
 __all__ = ['METRICS', 'in_order', 'check_scores', 'pick_genres', 'Scored', 'Metric', 'genre_scores', 'prior_probabilities',
            'chance_probabilities', 'short_number', 'Interval', 'bootstrap_interval', 'paired_bootstrap', 'score_table',
            'format_scores', 'tune_thresholds', 'wilson_interval', 'share_of', 'genre_report', 'confusion',
-           'most_confused', 'left_out_loss', 'calibration_bins', 'top_choice', 'calibration_error']
+           'most_confused', 'summed_log_loss', 'calibration_bins', 'top_choice', 'calibration_error']
 
 # %% ../../nbs/22_evaluate.metrics.ipynb #1915f305
 from typing import Callable, NamedTuple
@@ -468,7 +468,7 @@ def most_confused(
     return table.sort_values(['items', 'share'], ascending=False, kind='stable').head(n).reset_index(drop=True)
 
 # %% ../../nbs/22_evaluate.metrics.ipynb #cb0036a0
-def left_out_loss(
+def summed_log_loss(
     y, # (n, n_genres) 0/1
     p, # (n, n_genres) probabilities for rows that were left out
     multilabel:bool, # May an item have several genres?

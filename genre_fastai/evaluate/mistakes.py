@@ -13,7 +13,7 @@ from ..runs import rng_for
 from ..items import (ItemsError, check_count, check_items, genre_matrix, genre_vocab, is_multilabel,
                                 nearest, some)
 from ..data.show import draw_item, show_items
-from .metrics import check_scores, in_order, left_out_loss, most_confused, pick_genres
+from .metrics import check_scores, in_order, most_confused, pick_genres, summed_log_loss
 
 # %% ../../nbs/66_evaluate.mistakes.ipynb #c5b78812
 def _checked(items, p, vocab, multilabel):
@@ -39,7 +39,7 @@ def top_losses(
     "Rows of the highest log loss first; `ItemsError` or `ValueError` where rows lack genres or `p` does not fit"
     vocab, multilabel, y, p = _checked(items, p, vocab, multilabel)
     check_count(n)
-    loss = np.array([left_out_loss(y[[i]], p[[i]], multilabel) for i in range(len(y))])
+    loss = np.array([summed_log_loss(y[[i]], p[[i]], multilabel) for i in range(len(y))])
     predicted = _names(pick_genres(p, multilabel, thresholds), vocab)
     table = items.assign(loss=loss, predicted=predicted, p_true=np.where(y, p, 1).min(1))
     return table.iloc[np.argsort(-loss, kind='stable')[:n]]
@@ -137,7 +137,7 @@ def show_confused(
 # %% ../../nbs/66_evaluate.mistakes.ipynb #ee42ec09
 def suspect_labels(
     items:pd.DataFrame, # Items with genres
-    p, # (n, n_genres) probabilities by models that were NOT fitted on the row: `predict_left_out`, `out_of_fold`
+    p, # (n, n_genres) probabilities by models that were NOT fitted on the row: `oof_proba`, `out_of_fold`
     vocab, # Genre names in the order of the columns of `p`, e.g. `clf.classes_`
     n:int=None, # Rows at most; None: as many as confident learning counts
     multilabel:bool=None, # May an item have several genres? None: if any has

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..items import ItemsError, check_items, nearest, some
 from ..data.images import open_image
-from ..learn.models import exact_arithmetic, feature_network, is_activation
+from ..learn.models import feature_network, full_precision, is_activation
 from ..learn.learner import has_several, input_column
 from ..diagnose.activations import layer_hooks
 
@@ -140,7 +140,7 @@ def grad_cam(
     for batch in dl:
         maps = _MapLayers(network, None if last else layer)
         pictures, *rest = (x.as_subclass(torch.Tensor) for x in batch[:learn.dls.n_inp])
-        with torch.enable_grad(), exact_arithmetic(model), maps.watched() as seen:
+        with torch.enable_grad(), full_precision(model), maps.watched() as seen:
             z = model(pictures.requires_grad_(), *rest)
             here, order = order[:len(z)], order[len(z):]
             at = z.argmax(1) if wanted is None else torch.as_tensor(wanted[here], device=z.device)
@@ -226,7 +226,7 @@ def ideal_pictures(
     frozen = [(p, p.requires_grad) for p in model.parameters()]
     try:
         for p, _ in frozen: p.requires_grad_(False)
-        with torch.enable_grad(), exact_arithmetic(model):
+        with torch.enable_grad(), full_precision(model):
             for _ in range(n_steps):
                 dx, dy = torch.randint(-size//16, size//16 + 1, (2,), generator=rng).tolist()
                 x = raw.sigmoid()

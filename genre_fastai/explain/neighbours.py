@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..items import ItemsError, check_count, check_items
 from ..learn.blocks import check_readable
-from ..learn.models import exact_arithmetic, last_layer
+from ..learn.models import full_precision, last_layer
 from ..learn.learner import input_column
 from ..diagnose.activations import layer_hooks
 from .cam import evaluation_model, in_item_order
@@ -24,16 +24,16 @@ def _last_inputs(learn, items):
     model, seen, dl = evaluation_model(learn), [], learn.dls.test_dl(items, num_workers=0)
     layer = last_layer(model, len(learn.dls.vocab))
     def keep(name, layer, args): seen.append(args[0].detach().float().cpu())
-    with torch.no_grad(), exact_arithmetic(model), layer_hooks({'last': layer}, before=keep):
+    with torch.no_grad(), full_precision(model), layer_hooks({'last': layer}, before=keep):
         for batch in dl: model(*batch[:learn.dls.n_inp])
     return in_item_order(F.normalize(torch.cat(seen), dim=1).numpy(), dl)
 
 def nearest_items(
-    model, # A fitted learner, or a model with `likeness(items, to)`: `GenreClassifier`, ...
+    model, # A fitted learner, or a model with `similarity(items, to)`: `GenreClassifier`, ...
     items:pd.DataFrame, # What the model reads; one row or several
     train:pd.DataFrame, # Items to choose from: those that the model was fitted on
     n:int=5, # How many for each
-)->pd.DataFrame: # Rows of `train`, the closest first, and columns likeness (at most 1) and of (item_id of the item)
+)->pd.DataFrame: # Rows of `train`, the closest first, and columns similarity (at most 1) and of (item_id of the item)
     """The items that the model finds most alike; of a learner by the cosine of what enters its last layer
 
     Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the
@@ -45,13 +45,13 @@ def nearest_items(
         vectors = _last_inputs(model, pd.concat([asked, train]))
         alike = (vectors[:len(items)] @ vectors[len(items):].T).clip(-1, 1)
     else:
-        alike = model.likeness(items, train) if hasattr(model, 'likeness') else None
+        alike = model.similarity(items, train) if hasattr(model, 'similarity') else None
         if np.shape(alike) != (len(items), len(train)):
             raise ValueError(f'a {type(model).__name__} likens no items. Give a learner or a GenreClassifier.')
     found = []
     for name, row in zip(items.item_id, alike):
-        others = train.assign(of=name, likeness=row)[(train.item_id != name).to_numpy() & ~np.isnan(row)]
+        others = train.assign(of=name, similarity=row)[(train.item_id != name).to_numpy() & ~np.isnan(row)]
         if not len(others):
             raise ItemsError(f'nothing to liken item {name!r} to. Give the rows that the model was fitted on.')
-        found.append(others.nlargest(n, 'likeness'))
+        found.append(others.nlargest(n, 'similarity'))
     return pd.concat(found)

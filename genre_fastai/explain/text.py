@@ -15,8 +15,9 @@ from fastai.vision.all import Learner, noop
 from scipy.special import logit, logsumexp
 
 from ..items import ItemsError, check_items, nearest
+from ..data.texts import is_blank
 from ..learn.blocks import TensorWindows, check_readable, text_reader
-from ..learn.models import FusedNet, exact_arithmetic, read_where
+from ..learn.models import FusedNet, full_precision, read_where
 from ..learn.learner import has_several, input_column
 from .cam import evaluation_model, genre_positions, known_genres, learner_reads
 
@@ -49,30 +50,36 @@ def _log_odds(model, items):
     "(n, n_genres) float64"
     if not isinstance(model, Learner): return logit(np.clip(model.predict_proba(items), 1e-9, 1 - 1e-9))
     check_readable(items, input_column(model.dls))
-    with model.no_bar(), model.no_logging(), model.removed_cbs([model.recorder]), exact_arithmetic(model.model):
+    with model.no_bar(), model.no_logging(), model.removed_cbs([model.recorder]), full_precision(model.model):
         z, _ = model.get_preds(dl=model.dls.test_dl(items, num_workers=0), act=noop)
     z = z.double().numpy()
     if has_several(model.dls): return z
     return np.stack([z[:, j] - logsumexp(np.delete(z, j, 1), 1) for j in range(z.shape[1])], 1)
 
-def _reads_texts(model):
-    if isinstance(model, Learner): return text_reader(model.dls) is not None
-    return 'text' in [part.reads for part in getattr(model, 'parts_', ())] or not hasattr(model, 'parts_')
+def _text_source(model):
+    "The columns that hold a model's text, and what joins them to one text a row"
+    if isinstance(model, Learner): columns, join = ['text'] if text_reader(model.dls) else [], None
+    else:
+        modalities = getattr(model, 'modalities_', None)
+        if modalities is None: return ['text'], None
+        reader = next((m for m in modalities if hasattr(m, 'texts')), None)
+        columns = reader.columns if reader else ['text'] if any('text' in m.columns for m in modalities) else []
+        join = reader.texts if reader else None
+    if not columns: raise ValueError('this model reads no texts. For learners of pictures see grad_cam.')
+    return columns, join
 
 def _text_of(model, item):
     "The text of a one-row table, as the model reads it"
-    if not _reads_texts(model): raise ValueError('this model reads no texts. For learners of pictures see grad_cam.')
+    _, join = _text_source(model)
     if not isinstance(item, pd.DataFrame) or len(item) != 1:
         raise ValueError('give one item as a table of one row: items[:1], or items[items.item_id == ...].')
-    text = check_items(model.joined_texts(item) if hasattr(model, 'joined_texts') else item).text.iloc[0]
-    if not isinstance(text, str) or not text.strip():
-        raise ItemsError(f'item {item.item_id.iloc[0]!r} has no text. Give one that has.')
+    text = check_items(item.assign(text=join(item)) if join else item).text.iloc[0]
+    if is_blank(text): raise ItemsError(f'item {item.item_id.iloc[0]!r} has no text. Give one that has.')
     return text
 
 def _with_texts(model, item, texts):
     "The item again and again, with other texts"
-    columns = getattr(model, 'text_cols', None) or ['text']
-    first, *others = [columns] if isinstance(columns, str) else columns
+    (first, *others), _ = _text_source(model)
     rows = item.loc[item.index.repeat(len(texts))].reset_index(drop=True)
     named = {'item_id': [f'{name}#{i}' for i, name in enumerate(rows.item_id)], first: texts}
     return rows.assign(**named, **{column: None for column in others})
@@ -157,7 +164,7 @@ def window_weights(
     reader = text_reader(learn.dls)
     model, vocab = evaluation_model(learn), known_genres(learn)
     xb = next(iter(learn.dls.test_dl(item, num_workers=0)))[:learn.dls.n_inp]
-    with torch.no_grad(), exact_arithmetic(model):
+    with torch.no_grad(), full_precision(model):
         vectors, shares, read = _window_reader(model, xb)
         n, everything = len(vectors), read(vectors[None])
         rest = torch.arange(n - 1, device=vectors.device) + (torch.arange(n - 1, device=vectors.device)

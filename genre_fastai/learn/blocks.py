@@ -21,7 +21,7 @@ from fastai.vision.all import (CategoryBlock, DataBlock, DataLoaders, IntToFloat
 from PIL import Image
 
 from ..items import ItemsError, check_items, genre_vocab, is_multilabel, nearest, some
-from ..data.images import ImageCache, open_image, squeeze
+from ..data.images import ImageCache, open_image, squish
 from ..data.texts import text_windows
 from ..encoders.weights import PACKAGE, TextWeights, resolve_text_weights
 from ..encoders.text import text_tokenizer
@@ -39,7 +39,7 @@ class OpenCover(Transform):
         path:str, # Of the file
     ): # PIL picture (size, size)
         "The picture, squeezed to a square"
-        return squeeze(self.cache.load(path) if self.cache else open_image(path, size=self.size), self.size)
+        return squish(self.cache.load(path) if self.cache else open_image(path, size=self.size), self.size)
 
     def encodes(self, path:str): return PILImage.create(self.opened(path))
 
@@ -133,14 +133,14 @@ def loading_workers()->dict: # Keywords for `.dataloaders`: `num_workers`, or no
 def cover_block(
     items:pd.DataFrame, # Items with pictures, genres and a split
     size:int=224, # Side in pixels of the square that covers are squeezed into
-    vary:bool=True, # Vary pictures in training, see `cover_transforms`
+    augment:bool=True, # Vary pictures in training, see `cover_transforms`
     cache:ImageCache=None, # Opens resized copies instead of the originals: for large pictures and many epochs
     mirror:bool=False, # Mirror half of the pictures in training, see `poster_block`
 )->DataBlock: # Call `.dataloaders(items, bs=64)` on it; `num_workers` as in `loading_workers` unless you say so
     "Covers to genres, single- or multi-label as the items are; `dls.test_dl(rows)` takes any further items"
     picture = TransformBlock(type_tfms=OpenCover(size, cache), batch_tfms=IntToFloatTensor,
                              dls_kwargs=loading_workers())
-    return genre_block(items, [picture], _row_image, batch_tfms=cover_transforms(mirror=mirror) if vary else None)
+    return genre_block(items, [picture], _row_image, batch_tfms=cover_transforms(mirror=mirror) if augment else None)
 
 # %% ../../nbs/42_learn.blocks.ipynb #e06c34d7
 @delegates(cover_block)
@@ -373,7 +373,7 @@ def metadata_reader(
 def fused_block(
     items:pd.DataFrame, # Items with pictures, texts or both, genres and a split
     size:int=224, # As in `cover_block`, like the next three
-    vary:bool=True, # Vary pictures in training
+    augment:bool=True, # Vary pictures in training
     cache:ImageCache=None, # Opens resized copies instead of the originals
     mirror:bool=False, # Mirror half of the pictures in training
     encoder=PACKAGE, # As in `synopsis_block`, like the next three
@@ -397,7 +397,7 @@ def fused_block(
     if metadata: inputs, get_x = [*inputs, TransformBlock(type_tfms=metadata)], [*get_x, row_cells]
     return genre_block(items, [*inputs, TransformBlock], [*get_x, row_present],
                        partial(_fit_texts, reader=reader, column=('image', 'text'), metadata=metadata),
-                       cover_transforms(mirror=mirror) if vary else None)
+                       cover_transforms(mirror=mirror) if augment else None)
 
 # %% ../../nbs/42_learn.blocks.ipynb #f8608030
 _Fused = (tuple[TensorImage, TensorWindows, TensorPresent] | tuple[TensorImage, TensorWindows, TensorMetadata] |

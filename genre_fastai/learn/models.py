@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HEADS', 'POOLINGS', 'GenreModel', 'PictureModel', 'SmallCNN', 'GenreNet', 'genre_net', 'WindowHead', 'read_where',
            'TextNet', 'text_net', 'GatedUnit', 'FusedHead', 'FusedNet', 'fused_net', 'lower_top_head', 'is_activation',
-           'last_layer', 'exact_arithmetic', 'feature_network']
+           'last_layer', 'full_precision', 'feature_network']
 
 # %% ../../nbs/44_learn.models.ipynb #c02ea931
 from contextlib import contextmanager
@@ -17,27 +17,27 @@ from torch import nn
 
 from ..items import nearest
 from ..state import stateful
-from ..encoders.image import (Body, array_tensors, body_facts, empty_body, fast_dtype, load_body,
+from ..encoders.image import (Body, array_tensors, body_facts, empty_body, load_body, mixed_dtype,
                                          tensor_arrays)
 from ..encoders.text import TextBody, empty_text_body, load_text_body, text_body_state
 
 # %% ../../nbs/44_learn.models.ipynb #cff6f859
 class GenreModel(nn.Module):
     "A `body` and a `head`, with fast arithmetic inside: gives (n, n_genres) float32 logits"
-    fast = True # Use `fast_dtype` where the hardware has it; switch off to compare
+    fast = True # Use `mixed_dtype` where the hardware has it; switch off to compare
 
-    def arithmetic(self,
+    def precision(self,
         device, # Where the batch is
     ): # A context
         "The number format for everything inside it"
-        dtype = fast_dtype(device) if self.fast else None
+        dtype = mixed_dtype(device) if self.fast else None
         return torch.autocast(torch.device(device).type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 class PictureModel(GenreModel):
     "(n, 3, h, w) float pictures to (n, n_genres) float32 logits"
     def forward(self, x):
         x = x.as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last)
-        with self.arithmetic(x.device): return self.head(self.see(x)).float()
+        with self.precision(x.device): return self.head(self.see(x)).float()
 
     def see(self, x): return self.body(x)
 
@@ -180,7 +180,7 @@ class TextNet(GenreModel):
         ids = x.as_subclass(torch.Tensor)
         there = (ids >= 0).any(2)
         there[:, 0] = True
-        with self.arithmetic(ids.device):
+        with self.precision(ids.device):
             vectors = read_where(self.body.read, self.body.n_out, ids, there)
             return self.head(vectors, there.sum(1)).float()
 
@@ -290,7 +290,7 @@ class FusedNet(GenreModel):
         there = (ids >= 0).any(2)
         there[:, 0] = True
         there &= present[:, 1:2]
-        with self.arithmetic(x.device):
+        with self.precision(x.device):
             seen = read_where(self._see, self.body.n_out, x, present[:, 0])
             read = read_where(self.text_body.read, self.text_body.n_out, ids, there)
             return self.head(seen, read, there.sum(1), present, *meta).float()
@@ -371,7 +371,7 @@ def last_layer(
 
 # %% ../../nbs/44_learn.models.ipynb #2cfaf6a8
 @contextmanager
-def exact_arithmetic(
+def full_precision(
     model:nn.Module, # With `fast`, as ours have, or without
 ):
     "While it is open: without fast arithmetic, which rounds"

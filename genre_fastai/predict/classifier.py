@@ -20,7 +20,7 @@ from ..evaluate.metrics import (bootstrap_interval, format_scores, genre_report,
                                            tune_thresholds)
 from ..classical.baselines import genre_targets
 from ..classical.stack import ProbabilityStack
-from .bundle import MADE_DATA, load_bundle, model_card, save_bundle
+from .bundle import SYNTHETIC_DATA, load_bundle, model_card, save_bundle
 from .modalities import MODALITIES, PRESETS, Predictor, row_fingerprints
 from .leaderboard import ablate_modalities, modality_contributions, model_leaderboard
 
@@ -44,11 +44,14 @@ def with_labels(
     if getattr(y, 'ndim', 1) == 2:
         if vocab is None and 'genres' in items: vocab = genre_vocab(items)
         lists = _from_matrix(y if isinstance(y, pd.DataFrame) else np.asarray(y), vocab)
-    else: lists = [[g] if isinstance(g, str) else list(g) if isinstance(g, (list, tuple, set, np.ndarray)) else [g] for g in y]
+    else:
+        lists = [[g] if isinstance(g, str) else list(g) if isinstance(g, (list, tuple, set, np.ndarray)) else [g]
+                 for g in y]
     if odd := [g for gs in lists for g in gs if not isinstance(g, str)]:
         raise ValueError(f'y holds {some(odd, 3)}, which are no names of genres. '
                          'Give names, lists of names, or a 0/1 matrix.')
-    return items.assign(genres=pd.Series([list(map(str, gs)) for gs in lists], index=items.index, dtype=object), split=None)
+    return items.assign(genres=pd.Series([list(map(str, gs)) for gs in lists], index=items.index, dtype=object),
+                        split=None)
 
 # %% ../../nbs/72_predict.classifier.ipynb #442285c4
 MAX_FIT_ROWS = 8_000 # Kernel ridge takes memory for the square of this number and time for its cube
@@ -174,7 +177,7 @@ def fit(self:GenreClassifier,
     self._join(rows, valid)
     marks = row_fingerprints(items)
     self.seen_ = set().union(*(of_row for of_row, fitted in zip(marks, in_fit) if fitted))
-    self.n_fit_, self.scores_, self.data_ = len(rows), {}, MADE_DATA if is_synthetic(items) else ''
+    self.n_fit_, self.scores_, self.data_ = len(rows), {}, SYNTHETIC_DATA if is_synthetic(items) else ''
     return self
 
 @patch
@@ -187,8 +190,8 @@ def _join(self:GenreClassifier, rows, valid):
     if len(model.modalities) > 1:
         knows = [genre_matrix(rows[m.present(rows)], model.vocab).any(0) for m in model.modalities]
         model.stack = ProbabilityStack(self.multilabel_, seed=self.seed).fit(probs, y, item_groups(seen), knows)
-        p = model.stack.predict_left_out()
-    p = model.agree(p)
+        p = model.stack.oof_proba()
+    p = model.consistent(p)
     self.oof_ = pd.DataFrame(p[:len(rows)], index=rows.item_id)
     model.thresholds = tune_thresholds(y, p) if self.multilabel_ else None
 
@@ -257,11 +260,13 @@ def similarity(self:GenreClassifier,
     "How much alike the model finds two items: the mean over modalities of what their kernels say"
     check_is_fitted(self, 'classes_')
     found = np.full((len(self.modalities_), len(items), len(to)), np.nan)
+    readable = False
     for place, m in zip(found, self.modalities_):
         there, other = m.present(items), m.present(to)
-        if there.any() and other.any(): place[np.ix_(there, other)] = m.similarity(items[there], to[other])
+        if not (there.any() and other.any()): continue
+        place[np.ix_(there, other)], readable = m.similarity(items[there], to[other]), True
     counts = (~np.isnan(found)).sum(0)
-    if not counts.any(): raise ValueError('this model compares no items. Ask the learner that was trained.')
+    if readable and not counts.any(): raise ValueError('this model compares no items. Ask the learner that was trained.')
     return np.where(counts, np.nansum(found, 0)/np.maximum(counts, 1), np.nan)
 
 # %% ../../nbs/72_predict.classifier.ipynb #97ec9321

@@ -21,7 +21,7 @@ def _heard(model, probs, keep):
     rows = ~np.isnan(probs).any(2).all(0)
     p = np.tile(np.asarray(model.class_prior, float), (len(rows), 1))
     if rows.any(): p[rows] = model.join(probs[:, rows])
-    return model.agree(p)
+    return model.consistent(p)
 
 def ablate_modalities(
     model, # A fitted `Predictor`
@@ -91,7 +91,8 @@ def model_leaderboard(
     several = len(model.modalities) > 1
     for m in model.modalities:
         def own(rows, m=m): return model.aligned(m, m.predict_proba(rows))
-        if several: found[f'{m.what or m.name} alone'] = _by_split(items, lambda rows: _where_present(model, m, rows, own))
+        if several:
+            found[f'{m.what or m.name} alone'] = _by_split(items, lambda rows: _where_present(model, m, rows, own))
         for name, variant in m.variants().items():
             rows = train[variant.present(train)]
             if len(rows): variant.fit(rows, _targets(model, rows), item_groups(rows))

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..runs import RunError, locked, read_run, stable_hash, start_run
 from ..items import genre_matrix, nearest
-from ..encoders.image import BodyEncoder, embed_items, fast_dtype
+from ..encoders.image import BodyEncoder, embed_items, mixed_dtype
 from ..encoders.text import SentenceEncoder, embed_windows
 from ..evaluate.report import Page
 from ..learn.blocks import metadata_reader, present_in, text_reader
@@ -248,7 +248,7 @@ def describe_plan(
     device, dls = torch.device(learn.dls.device), learn.dls
     on_cpu = device.type == 'cpu'
     if on_cpu: _warn_of_idle_gpu()
-    precision = str((fast_dtype(device) if learn.model.fast else None) or torch.float32).removeprefix('torch.')
+    precision = str((mixed_dtype(device) if learn.model.fast else None) or torch.float32).removeprefix('torch.')
     parts, total = [], 0
     for stage in stages:
         train, valid = dry_run(learn, folder, stage.first_group)
@@ -281,7 +281,8 @@ def _fit_stage(learn, stage, number, record, average, cbs):
     else: record.state |= dict(stage=number, epoch=0, waited=0)
     loss_func, learn.epoch_seed.part = learn.loss_func, stage.name
     schedule = dict(div=1., div_final=1., moms=(.9, .9, .9)) if stage.steady else {}
-    cbs = [KeepRecord(record, stage, number, first, average), CollapseAlarm(causes=collapse_causes), *filter(None, [average]), *cbs]
+    cbs = [KeepRecord(record, stage, number, first, average), CollapseAlarm(causes=collapse_causes),
+           *filter(None, [average]), *cbs]
     try: learn.fit_one_cycle(stage.epochs, stage.lr, start_epoch=first, cbs=cbs, **schedule)
     except RunError as e: raise RunError(str(e).splitlines()[-1].strip()) from e  # fastai put lines of its own before
     finally:
