@@ -1,4 +1,7 @@
-"Genres from book and album covers, film posters and synopses."
+"""Modules:
+
+- `genre_fastai.all`: The front door: `from genre_fastai.all import *` gives what the README and the tutorials use, in the order of the road"""
+
 from .former import FormerModules
 
 __version__ = '0.5.0'

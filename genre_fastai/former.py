@@ -8,7 +8,7 @@ __all__ = ['FORMER_MODULES', 'MOVED', 'RENAMED', 'FORMER_MEMBERS', 'warn_former'
 # %% ../nbs/00d_former.ipynb #3d08a6ae
 import importlib, sys, warnings
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 
 # %% ../nbs/00d_former.ipynb #cb5a0927
 FORMER_MODULES = { # Module of 0.5.0 -> where its names are now, in the order in which they are looked for
@@ -26,12 +26,21 @@ FORMER_MODULES = { # Module of 0.5.0 -> where its names are now, in the order in
     'hooks': ['diagnose.activations', 'diagnose.collapse', 'learn.learner', 'learn.models'],
     'recipe': ['diagnose.recipe', 'diagnose.checks', 'diagnose.data_checks', 'diagnose.probe', 'learn.models'],
     'bundle': ['predict.bundle', 'predict.modalities', 'state'], 'checkpoints': ['train.checkpoints', 'runs'],
-    'compare': ['predict.compare'], 'explain': ['explain.cam', 'explain.text', 'explain.neighbours'],
+    'compare': ['predict.compare'],
     'mistakes': ['evaluate.mistakes'], 'estimator': ['predict.classifier', 'predict.modalities']}
 MOVED = { # Modules that keep their name and gave some of theirs away
+    'explain': ['explain.cam', 'explain.text', 'explain.neighbours'],
     'view_data': ['data.show', 'datasets.synthetic'], 'prepare_data': ['data.clean', 'data.split', 'data.genres'],
     'baseline_knn': ['classical.baselines'], 'clustering': ['evaluate.overlap'], 'fine_tune': ['train.stages']}
-RENAMED = {} # Former name -> name now, where it changed
+RENAMED = { # Former name -> name now, where it changed
+    'made_items': 'synthetic_items', 'made_metadata': 'synthetic_metadata', 'made_sources': 'synthetic_sources',
+    'made_vocab': 'synthetic_genres', 'MadeWorld': 'SyntheticWorld', 'MadeItem': 'SyntheticItem',
+    'MADE_DATA': 'SYNTHETIC_DATA', 'squeeze': 'squish', 'left_out_loss': 'summed_log_loss',
+    'fast_dtype': 'mixed_dtype', 'exact_arithmetic': 'full_precision', 'restlessness': 'prediction_churn',
+    'check_variation': 'check_augmentation', 'check_rate': 'check_learning_rate', 'rate_trials': 'learning_rate_trials',
+    'highlight': 'highlight_text', 'agreeing': 'enforce_hierarchy', 'Part': 'Modality',
+    'NetworkEncoder': 'NetworkModality', 'TextNetwork': 'NetworkModality', 'encoder_state': 'state_of',
+    'model_state': 'state_of', 'encoder_from_state': 'from_state', 'model_from_state': 'from_state'}
 
 def warn_former(
     old:str, # What was written
@@ -43,37 +52,50 @@ def warn_former(
 
 def former_name(
     name:str, # As it was called up to 0.5.0
-    places=None, # Modules to look in; None: all
+    places=None, # Modules to look in first
 ): # What it names now; `AttributeError` where nothing is known by it
     "Something by its former name, with a `DeprecationWarning` that says the new one"
+    if name.startswith('__'): raise AttributeError(name)
     now = RENAMED.get(name, name)
     everywhere = dict.fromkeys(m for modules in (FORMER_MODULES | MOVED).values() for m in modules)
-    for place in everywhere if places is None else places:
+    for place in [*(places or ()), *everywhere]:
         try: module = importlib.import_module(f'genre_fastai.{place}')
         except ModuleNotFoundError: continue
-        if hasattr(module, now) and not name.startswith('__'):
-            warn_former(name, f'genre_fastai.{place}.{now}', stacklevel=4)
+        if now in getattr(module, '__all__', ()):
+            warn_former(name, f'genre_fastai.{place}.{now}', stacklevel=3 + (places is not None))
             return getattr(module, now)
     raise AttributeError(f'genre_fastai has no {name!r}, now or in 0.5.0.')
 
 # %% ../nbs/00d_former.ipynb #34ece1a0
+def _asks(places):
+    "The `__getattr__` of a module whose names are in `places` now"
+    def of_former(name): return former_name(name, places)
+    return of_former
+
 class FormerModules(MetaPathFinder, Loader):
-    "Finds modules of the first edition, empty but for where their names are now"
+    "Finds modules of the first edition, empty but for where their names are now; tells those that stayed of what moved"
     def find_spec(self, fullname, path=None, target=None):
         package, _, name = fullname.partition('.')
-        return ModuleSpec(fullname, self) if package == 'genre_fastai' and name in FORMER_MODULES else None
+        if package != 'genre_fastai': return None
+        if name in FORMER_MODULES: return ModuleSpec(fullname, self)
+        spec = PathFinder.find_spec(fullname, path, target) if name in MOVED else None
+        if spec is None: return None
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            module.__getattr__ = _asks(MOVED[name])
+        spec.loader.exec_module = exec_module
+        return spec
 
     def create_module(self, spec): return None
 
     def exec_module(self, module):
-        places = FORMER_MODULES[module.__name__.partition('.')[2]]
-        def of_former(name): return former_name(name, places)
-        module.__getattr__ = of_former
+        module.__getattr__ = _asks(FORMER_MODULES[module.__name__.partition('.')[2]])
 
     @classmethod
     def install(cls):
-        "Ask this finder after all others, once"
-        if not any(isinstance(finder, cls) for finder in sys.meta_path): sys.meta_path.append(cls())
+        "Ask this finder before all others, once"
+        if not any(isinstance(finder, cls) for finder in sys.meta_path): sys.meta_path.insert(0, cls())
 
 # %% ../nbs/00d_former.ipynb #9f1e4cbf
 FORMER_MEMBERS = { # Of `GenreClassifier`: member of 0.5.0 -> member now

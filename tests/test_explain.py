@@ -9,7 +9,7 @@ from genre_fastai.items import ItemsError
 from genre_fastai.predict.classifier import GenreClassifier
 from genre_fastai.predict.modalities import ImageModality, TextModality
 from genre_fastai.explain.cam import _MapLayers, grad_cam, ideal_pictures, pointing_game, show_cams, show_filters
-from genre_fastai.explain.text import UNITS, highlight, split_sentences, text_weights, window_weights
+from genre_fastai.explain.text import UNITS, highlight_text, split_sentences, text_weights, window_weights
 from genre_fastai.explain.neighbours import nearest_items
 from genre_fastai.learn.learner import genre_learner, predict_items
 from genre_fastai.learn.models import POOLINGS
@@ -327,9 +327,9 @@ def test_a_lone_window_has_no_weight(reader, test):
 
 def test_html_is_escaped_and_colours_follow_the_sign():
     found = text_weights(Told(), one('A <b>thief</b>. A farmer & co.'), 'Crime')
-    page = highlight(found)
+    page = highlight_text(found)
     assert page._repr_html_() == page and '&lt;b&gt;thief' in page and '&amp; co' in page and '<b>thief' not in page
-    assert 'rgba(220,60,40,0.75)' in page and 'rgba(50,90,220,0.75)' in highlight(text_weights(Told(), one('A thief. A farmer.'), 'Comedy'))
+    assert 'rgba(220,60,40,0.75)' in page and 'rgba(50,90,220,0.75)' in highlight_text(text_weights(Told(), one('A thief. A farmer.'), 'Comedy'))
 
 def test_mistakes_with_texts_are_one_line(covers, reader, test):
     for call, message in [(lambda: text_weights(Told(), one('Only one.')), "single sentence.*unit='word'"),
@@ -351,8 +351,8 @@ def test_mistakes_with_texts_are_one_line(covers, reader, test):
                           (lambda: text_weights(GenreClassifier(), test[:1]), 'GenreClassifier knows no genres'),
                           (lambda: text_weights(Told(), one('He ran. She sang.'), ['War', 'Crime']),
                            '2 genres for 1 items'),
-                          (lambda: highlight(pd.DataFrame({'part': ['a'], 'weight': [1.]})), 'no weights of parts'),
-                          (lambda: highlight(window_weights(reader, test[:1])), 'no weights of parts')]:
+                          (lambda: highlight_text(pd.DataFrame({'part': ['a'], 'weight': [1.]})), 'no weights of parts'),
+                          (lambda: highlight_text(window_weights(reader, test[:1])), 'no weights of parts')]:
         with pytest.raises(ValueError, match=message) as error: call()
         assert '\n' not in str(error.value)
 

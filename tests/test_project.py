@@ -95,11 +95,6 @@ def test_the_report_on_structure_is_printed(capsys):
     assert all(re.search(rf'^ +\d+ {re.escape(module)} +\d+', said, re.M) for module in modules)
 
 
-def test_all_names_every_module():
-    text = (root/'genre_fastai'/'all.py').read_text()
-    assert re.findall(r'from genre_fastai\.([\w.]+) import \*', text) == list(modules)
-
-
 def test_importing_the_package_alone_is_fast():
     code = "import sys, genre_fastai; assert not {'torch', 'fastai', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, '-c', code], check=True)
