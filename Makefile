@@ -29,7 +29,7 @@ $(READY): settings.ini setup.py pyproject.toml
 
 setup: $(READY) ## Make .venv and install the project with everything for development
 
-demo: $(READY)  ## The whole road on made covers; writes runs/demo/report.html
+demo: $(READY)  ## The whole road on synthetic covers; writes runs/demo/report.html
 	$(BIN)/python tools/demo.py --out runs/demo --overwrite
 
 test: $(READY)  ## Everything that must hold: pages, tests, parity, README

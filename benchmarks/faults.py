@@ -31,7 +31,7 @@ KINDS = ('image', 'text', 'fused')
 
 
 def made_learner(kind, folder, world='first', seed=0):
-    "A healthy learner on a made world: a small network of the kind, nothing pretrained"
+    "A healthy learner on a synthetic world: a small network of the kind, nothing pretrained"
     items = synthetic_items(Path(folder)/f'{world}-{seed}', n=300, seed=seed, synopsis_sentences=6, telling_sentences=4,
                        **WORLDS[world])
     items = split_items(items, valid=.2, test=.1, seed=seed)

@@ -1,6 +1,6 @@
 """Time and peak memory of reading, viewing, cleaning, copies and splitting, and of scoring long synopses
 
-Shows seconds and gigabytes at growing numbers of made items; each number in a process of its own, so that its peak
+Shows seconds and gigabytes at growing numbers of synthetic items; each number in a process of its own, so that its peak
 memory is true. Does not show times on pictures as large as people's own."""
 import argparse, json, os, resource, subprocess, sys, tempfile, time
 from pathlib import Path

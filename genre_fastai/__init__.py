@@ -4,5 +4,5 @@
 
 from .former import FormerModules
 
-__version__ = '0.5.0'
+__version__ = '0.6.0'
 FormerModules.install()

@@ -252,7 +252,7 @@ def test_nothing_is_replaced_by_accident(fitted, tmp_path):
 
 
 def test_made_data_is_named_in_the_card(fitted, tmp_path):
-    assert 'MADE DATA' in (fitted.save(tmp_path/'m')/'README.md').read_text()
+    assert 'SYNTHETIC DATA' in (fitted.save(tmp_path/'m')/'README.md').read_text()
 
 
 def test_wrong_input_is_named(single, fitted):

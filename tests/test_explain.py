@@ -342,10 +342,10 @@ def test_mistakes_with_texts_are_one_line(covers, reader, test):
                           (lambda: window_weights(covers, test[:1]), 'reads no texts'),
                           (lambda: window_weights(Told(), test[:1]), 'no layers'),
                           (lambda: nearest_items(Told(), one('A.'), one('B.').assign(item_id='b')),
-                           'a Told likens no items'),
-                          (lambda: nearest_items(covers, test[:1], test[:1]), 'nothing to liken'),
+                           'a Told compares no items'),
+                          (lambda: nearest_items(covers, test[:1], test[:1]), 'nothing to compare'),
                           (lambda: nearest_items(TextRidge().fit(test.text.tolist(), test.genres.str[0]), test[:1],
-                                                 test), 'TextRidge likens no items'),
+                                                 test), 'TextRidge compares no items'),
                           (lambda: nearest_items(covers, test[:0], test), 'no rows'),
                           (lambda: nearest_items(covers, test[:1], test, n=0), 'n is 0'),
                           (lambda: text_weights(GenreClassifier(), test[:1]), 'GenreClassifier knows no genres'),
@@ -372,7 +372,7 @@ def test_a_copy_is_the_nearest_of_its_original(kind, request, items):
 def test_what_has_nothing_in_common_is_no_neighbour(items, test):
     clf = GenreClassifier(encoder='colours', text_encoder='words').fit(items)
     bare = test.assign(image=None)[1:4]
-    with pytest.raises(ItemsError, match='nothing to liken item'): nearest_items(clf, test[:1].assign(text=None), bare)
+    with pytest.raises(ItemsError, match='nothing to compare item'): nearest_items(clf, test[:1].assign(text=None), bare)
     mixed = pd.concat([test[4:7], bare])
     assert set(nearest_items(clf, test[:1].assign(text=None), mixed).item_id) == set(test.item_id[4:7])
 

@@ -214,7 +214,7 @@ def test_a_known_year_leads_over_an_unknown_one():
     assert matches(merge_sources(a, b, on=['title', 'year'])[1]) == {('a1', 'b2'): 'exact', ('a0', 'b1'): 'normalised'}
 
 
-def test_a_likeness_must_lead_clearly():
+def test_a_similarity_must_lead_clearly():
     a = table('a', ['The Cartographer of Lisbon'], [2000])
     two = ['Cartographer of Lisbone', 'Cartographre of Lisbon']           # 97.8 and 95.5
     report = merge_sources(a, table('b', two, [2000, 2000]), on=['title', 'year'])[1]

@@ -164,7 +164,7 @@ def test_the_same_seed_shows_the_same_items():
 
 @pytest.fixture(scope='module', params=[False, True], ids=['one genre', 'several'])
 def noisy(request, tmp_path_factory):
-    "Made synopses, left-out probabilities, and which labels are wrong"
+    "Made synopses, out-of-fold probabilities, and which labels are wrong"
     items = synthetic_items(tmp_path_factory.mktemp('w')/'w', n=400, n_genres=5, label_noise=.1,
                             multilabel=request.param,
                        images=False, telling_sentences=5, seed=1)

@@ -356,7 +356,7 @@ def test_a_network_in_a_bundle_predicts_as_in_the_learner(items, several, arch, 
     assert (loaded.thresholds_ is not None) == (kind == 'several')
     with pytest.raises(ItemsError, match='were seen in fit'): loaded.score(rows.assign(split=None))
     assert len(loaded.leaderboard(rows)) > 3
-    assert 'MADE DATA' in (folder/'README.md').read_text()
+    assert 'SYNTHETIC DATA' in (folder/'README.md').read_text()
 
 
 def test_a_network_in_a_bundle_is_the_same_in_a_process_without_fastai(items, tmp_path):

@@ -1,4 +1,4 @@
-"Edge cases of the made world: exact odds, repeatability, faults, and what users get wrong"
+"Edge cases of the synthetic world: exact odds, repeatability, faults, and what users get wrong"
 import colorsys, io, itertools, math
 
 import imagehash, numpy as np, pytest

@@ -151,7 +151,7 @@ def test_ridge_predicts_left_out_texts_as_if_fitted_without_them(multilabel, sha
     whole = TextRidge(Letters() if share else None, cache, vector_weights=(share,), alphas=(.3,)).fit(texts, y)
     counts = tfidf('both').fit_transform(texts)
     kernel = (1 - share)*(counts @ counts.T).toarray()/2
-    if share: kernel += share*whole._likeness(whole.x_, 1.)
+    if share: kernel += share*whole._of_vectors(whole.x_, 1.)
     targets, rest = y if multilabel else (y[:, None] == whole.classes_), np.arange(40) != 7
     coef = np.linalg.solve(kernel[rest][:, rest] + .3*np.eye(39), (targets - whole.class_prior_)[rest])
     assert np.allclose(whole.oof_scores_[7], whole.class_prior_ + kernel[7, rest] @ coef, atol=1e-4)
@@ -174,7 +174,7 @@ def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
 
 
 @pytest.mark.parametrize('share', [0, .3])
-def test_likeness_is_what_predictions_are_made_of(share, tmp_path):
+def test_similarity_is_what_predictions_are_made_of(share, tmp_path):
     texts, y = some_texts(24)
     ridge = TextRidge(Letters() if share else None, DiskCache(tmp_path/'v.sqlite'),
                       vector_weights=(share,)).fit(texts, y)

@@ -1,4 +1,4 @@
-"""The whole road on made covers: look, clean, split, baselines, a small CNN
+"""The whole road on synthetic covers: look, clean, split, baselines, a small CNN
 
 And how far all are from the best possible score."""
 import argparse, time
@@ -66,9 +66,9 @@ def main():
     start = time.time()
     def say(text): print(f'[{time.time() - start:4.0f} s] {text}', flush=True)
 
-    data = f'made world, {args.n} covers'
+    data = f'synthetic world, {args.n} covers'
     out = start_run(args.out, args.overwrite, data=data, seed=args.seed, epochs=args.epochs, size=args.size)
-    page = Page('genre_fastai: the whole road on made covers')
+    page = Page('genre_fastai: the whole road on synthetic covers')
     say(f'drawing {args.n:,} covers of 10 genres, with some damaged, blank and repeated ones')
     raw = synthetic_items(out/'covers', n=args.n, n_genres=10, seed=args.seed, damaged=.01, duplicates=.02, blank=.01)
     page.add_heading('The data')

@@ -108,11 +108,13 @@ class NumberColumn:
     def fit(self,
         cells, # (n,) numbers, texts or dates, of which two differ
     ):
-        "Raises `ItemsError` where all numbers are the same"
+        "Raises `ItemsError` where all numbers are the same, or as good as the same"
         numbers = self.numbers(cells)
         found = np.unique(numbers[np.isfinite(numbers)])
         if len(found) < 2: raise ItemsError(f'no two different numbers, found {some(found) or "none"}')
         self.knots = np.unique(np.nanquantile(numbers, np.linspace(0, 1, 10)))
+        with np.errstate(over='ignore'): slopes = 1/np.diff(self.knots)
+        if not np.isfinite(slopes).all(): raise ItemsError('numbers that lie closer than arithmetic can tell apart')
         return self
 
     def transform(self,
@@ -336,7 +338,7 @@ def suspect_columns(
     threshold:float=.95, # Given away from here on: (average precision - share)/(1 - share); 0 is noise, 1 no fault
     min_count:int=5, # Genres with fewer items, or that fewer are without, are passed over
 )->pd.DataFrame: # A row a column and genre: column, genre, average precision, share (of items with the genre)
-    "Columns that give a genre away by themselves (5-fold, left-out rows): suspected leaks"
+    "Columns that give a genre away by themselves (5-fold, out-of-fold rows): suspected leaks"
     columns = metadata_columns(items) if columns is None else [columns] if isinstance(columns, str) else list(columns)
     if unknown := [c for c in columns if c not in items]:
         raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')

@@ -70,7 +70,7 @@ class ProbabilityStack(BaseEstimator):
     ): self.multilabel, self.shrinkages, self.k, self.seed = multilabel, shrinkages, k, seed
 
     def fit(self,
-        probs, # (n_models, n, n_genres) left-out probabilities; NaN in the rows that a model cannot read
+        probs, # (n_models, n, n_genres) out-of-fold probabilities; NaN in the rows that a model cannot read
         y, # (n, n_genres) 0/1
         groups=None, # (n,) rows of one group stay together in a part; None: each alone
         knows=None, # (n_models, n_genres) bool: genres that each model was fitted on; None: those of the rows it reads
@@ -101,7 +101,7 @@ class ProbabilityStack(BaseEstimator):
         return min(loss, key=lambda s: (loss[s], -s))
 
     def _parts(self, n, groups):
-        "Positions of fitted and of left-out rows, part by part"
+        "Positions of fitted and of out-of-fold rows, part by part"
         groups = np.arange(n) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
         k = min(self.k, len(np.unique(groups)))
         if k < 2: return [(np.arange(n), np.arange(n))]

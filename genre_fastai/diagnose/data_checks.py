@@ -42,7 +42,7 @@ def check_seed(
 
 # %% ../../nbs/46d_diagnose.data_checks.ipynb #19ee6fb9
 def _gain_of(rows, column):
-    "A function from labels to the nats an item by which colours, or words, beat the shares, by left-out predictions"
+    "A function from labels to the nats an item by which colours, or words, beat the shares, by out-of-fold predictions"
     model, x = ((TextRidge(), text_array(rows.text)) if column == 'text' else
                 (KernelRidgeClassifier(), embed_items(rows, 'colours')))
     groups = item_groups(rows)
@@ -219,7 +219,7 @@ def check_input(
 def show_input(
     learn:Learner, # With loaders of this project
     n:int=6, # Items
-    train:bool=True, # Of training, with its variations; else of validation
+    train:bool=True, # Of training, with its augmentation; else of validation
 ):
     "Pictures and windows, decoded from the tensors right before the forward pass"
     batch = first_batch(learn, train)

@@ -144,7 +144,7 @@ def some_batches(
     n:int=4, # Batches
     bs:int=8, # Rows in each
 )->list: # Pairs (xb, yb) on the learner's device
-    "Training rows without variation, always the same ones"
+    "Training rows without augmentation, always the same ones"
     device = _device(learn)
     with same_numbers(*learn.dls.loaders):
         loaded = list(loader_of(learn, train_rows(learn, n*bs), bs, varied=False))

@@ -236,7 +236,7 @@ class BodyEncoder:
     def __init__(self,
         body:Body, # From `load_body`
         depths:str='last', # 'last', or 'all': average, maximum and spread at five depths
-        size=None, # Side in pixels of the square that pictures are squeezed into, or (width, height); None: as trained
+        size=None, # Side in pixels of the square that pictures are resized to, or (width, height); None: as trained
         flip:bool=False, # Average with the vectors of the mirrored picture: steadier, at twice the time
         fast:bool=True, # Use `mixed_dtype` where the hardware has it, for pictures of 64 pixels and more
     ):

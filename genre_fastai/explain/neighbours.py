@@ -36,7 +36,7 @@ def nearest_items(
 )->pd.DataFrame: # Rows of `train`, the closest first, and columns similarity (at most 1) and of (item_id of the item)
     """The items that the model finds most alike; of a learner by the cosine of what enters its last layer
 
-    Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are likened by the
+    Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are compared by the
     other. Raises `ItemsError` where an item has nothing in common with any row."""
     check_items(items), check_items(train)
     n = check_count(n)
@@ -47,11 +47,11 @@ def nearest_items(
     else:
         alike = model.similarity(items, train) if hasattr(model, 'similarity') else None
         if np.shape(alike) != (len(items), len(train)):
-            raise ValueError(f'a {type(model).__name__} likens no items. Give a learner or a GenreClassifier.')
+            raise ValueError(f'a {type(model).__name__} compares no items. Give a learner or a GenreClassifier.')
     found = []
     for name, row in zip(items.item_id, alike):
         others = train.assign(of=name, similarity=row)[(train.item_id != name).to_numpy() & ~np.isnan(row)]
         if not len(others):
-            raise ItemsError(f'nothing to liken item {name!r} to. Give the rows that the model was fitted on.')
+            raise ItemsError(f'nothing to compare item {name!r} with. Give the rows that the model was fitted on.')
         found.append(others.nlargest(n, 'similarity'))
     return pd.concat(found)

@@ -38,7 +38,7 @@ class OpenCover(Transform):
     def opened(self,
         path:str, # Of the file
     ): # PIL picture (size, size)
-        "The picture, squeezed to a square"
+        "The picture, resized to a square, its shape aside"
         return squish(self.cache.load(path) if self.cache else open_image(path, size=self.size), self.size)
 
     def encodes(self, path:str): return PILImage.create(self.opened(path))
@@ -119,7 +119,7 @@ def genre_block(
 
 # %% ../../nbs/42_learn.blocks.ipynb #472d4de6
 def cover_transforms(
-    size:int=None, # Side after the variation; None: as it comes
+    size:int=None, # Side after augmentation; None: as it comes
     mirror:bool=False, # Half of the pictures mirrored as well
 )->list: # fastai batch transforms
     "Variations for training under which lettering and layout survive"
@@ -132,7 +132,7 @@ def loading_workers()->dict: # Keywords for `.dataloaders`: `num_workers`, or no
 
 def cover_block(
     items:pd.DataFrame, # Items with pictures, genres and a split
-    size:int=224, # Side in pixels of the square that covers are squeezed into
+    size:int=224, # Side in pixels of the square that covers are resized to
     augment:bool=True, # Vary pictures in training, see `cover_transforms`
     cache:ImageCache=None, # Opens resized copies instead of the originals: for large pictures and many epochs
     mirror:bool=False, # Mirror half of the pictures in training, see `poster_block`
@@ -349,7 +349,7 @@ class OpenPicture(OpenCover):
     def opened(self,
         path:str, # Of the file, or ''
     ): # PIL picture (size, size)
-        "The picture, squeezed to a square"
+        "The picture, resized to a square, its shape aside"
         return super().opened(path) if path else Image.new('RGB', (self.size, self.size))
 
 def _row_picture(row): return row.image if isinstance(row.image, str) else ''

@@ -198,7 +198,7 @@ def genre_learner(
     label_smoothing:float=0., # Share of certainty that is taken from the true genre (one genre an item only)
     loss_func=None, # A loss of your own instead
     metrics=None, # Instead of accuracy (one genre) or mAP (several)
-    seed:int=0, # For new layers, order and variation
+    seed:int=0, # For new layers, order and augmentation
     cbs=(), # Further callbacks, or one
     **kwargs # For fastai's Learner
 )->Learner:

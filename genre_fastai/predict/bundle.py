@@ -19,7 +19,7 @@ from ..items import nearest
 from ..state import StateError, from_state, nest, nested, state_of
 
 # %% ../../nbs/48_predict.bundle.ipynb #ba657493
-SYNTHETIC_DATA = 'MADE DATA: drawn and written by genre_fastai itself, it says nothing about real covers and synopses.'
+SYNTHETIC_DATA = 'SYNTHETIC DATA: drawn and written by genre_fastai itself, it says nothing about real covers and synopses.'
 
 def model_card(
     kind:str, # Of model, in a few words

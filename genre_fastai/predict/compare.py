@@ -108,7 +108,7 @@ class LearnerModel(ClassifierMixin, BaseEstimator):
         stages:dict=None, # Train with `fine_tune_stages` and these arguments, e.g. `{}`, instead of `epochs` and `lr`
         block_args:dict=None, # Further arguments of `block`
         learner_args:dict=None, # Further arguments of `genre_learner`
-        seed:int=0, # For new layers, order and variation
+        seed:int=0, # For new layers, order and augmentation
     ):
         self.block, self.arch, self.epochs, self.lr, self.bs, self.stages = block, arch, epochs, lr, bs, stages
         self.block_args, self.learner_args, self.seed = block_args, learner_args, seed

@@ -455,7 +455,7 @@ class NetworkModality(Modality):
     def __init__(self,
         network=None, # `SmallCNN`, `GenreNet`, `TextNet` or `FusedNet`, trained
         multilabel:bool=False, # Several genres an item: each probability by itself
-        size:int=None, # Side in pixels of the square that pictures are squeezed into
+        size:int=None, # Side in pixels of the square that pictures are resized to
         max_length:int=None, # Tokens of a window, as in training; and so on
         stride:int=None, # Tokens that a window has in common with the one before
         max_windows:int=None, # Read so many windows from the beginning of a text; None: all

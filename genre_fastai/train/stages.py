@@ -339,7 +339,7 @@ _RISE = .02 # Share by which the loss on valid rows may rise before it is called
 def describe_training(
     curves:pd.DataFrame, # From `fine_tune_stages`
 )->str: # A sentence or two
-    "Which weights were kept, and where the training rows were learnt by heart"
+    "Which weights were kept, and where the training rows were memorised"
     kept = curves[curves.kept].iloc[0]
     said = [f'Kept: the weights after epoch {kept.epoch} of stage {kept.stage!r}.']
     for stage, rows in curves.groupby('stage', sort=False):
