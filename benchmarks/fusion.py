@@ -50,7 +50,7 @@ def preset_folds(items, preset, how, seed):
         start = time.time()
         clf = GenreClassifier(preset, seed=seed, **how).fit(marked)
         found = clf.ablate(rows)
-        told.append(pd.json_normalize(clf.choices(), sep=': ').assign(seconds=round(time.time() - start)))
+        told.append(pd.json_normalize(clf.selected_params_, sep=': ').assign(seconds=round(time.time() - start)))
         return found | {('cut', name): with_thresholds(p, clf.thresholds_) for name, p in found.items()}
     both = over_folds(items, predict)
     found = {name: p for name, p in both.items() if isinstance(name, str)}

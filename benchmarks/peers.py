@@ -57,7 +57,7 @@ def fast(items):
     "Preset 'fast' with nothing remembered, sentence vectors included"
     with empty_cache():
         start = time.perf_counter()
-        clf = GenreClassifier('fast', reads='text').fit(items)
+        clf = GenreClassifier('fast', modalities='text').fit(items)
         seconds = time.perf_counter() - start
         p = {split: clf.predict_proba(items[items.split == split]) for split in ('valid', 'test')}
     return p, seconds

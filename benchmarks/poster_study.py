@@ -168,7 +168,7 @@ def _run_vectors(e, items, encoder, seed):
 
 def _run_classifier(e, items, encoder, text_encoder, text_cols, meta_cols, seed):
     if e.reads == ('meta',): encoder = text_encoder = None
-    clf = GenreClassifier(seed=seed, encoder=encoder, text_encoder=text_encoder, reads=e.reads and list(e.reads),
+    clf = GenreClassifier(seed=seed, encoder=encoder, text_encoder=text_encoder, modalities=e.reads and list(e.reads),
                           text_cols=text_cols, meta_cols=meta_cols).fit(items)
     return clf, {'classifier': {s: clf.predict_proba(items[items.split == s]) for s in ('valid', 'test')}}
 

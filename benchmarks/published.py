@@ -50,11 +50,11 @@ def main():
     args.out = args.out/args.name
     record = Record(args, args.name, preset=args.preset)
     items, note = fit_and_test(read_benchmark(args.name, args.folder, args.image_dir), args.seed)
-    clf = GenreClassifier(args.preset, args.seed, args.encoder, reads=args.reads).fit(items)
+    clf = GenreClassifier(args.preset, args.seed, args.encoder, modalities=args.reads).fit(items)
     test, metrics = items[items.split == 'test'], list(published_scores(args.name).metric.unique())
     y, p = genre_matrix(test, list(clf.classes_)), clf.predict_proba(test)
     known = [m for m in metrics if m in METRICS] or [('map' if clf.multilabel_ else 'accuracy'), 'macro_f1']
-    inputs = ' and '.join({'image': 'pictures', 'text': 'texts'}[part.reads] for part in clf.parts_)
+    inputs = ' and '.join(m.what for m in clf.modalities_)
     name = f"genre_fastai, preset '{args.preset}' on {inputs}" + (f' by {args.encoder}' if args.encoder else '')
     ours = score_table(y, {name: p}, clf.multilabel_, clf.thresholds_, metrics=known)
     record.write(beside_published(args.name, ours, note), f'{len(test):,} test rows, {len(clf.classes_)} genres. '

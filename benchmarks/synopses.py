@@ -28,7 +28,7 @@ MODELS = ('logistic on words', 'logistic on both', 'logistic on sentences', 'ble
 FAST = "preset 'fast'"
 
 
-def fast(items, seed=0): return GenreClassifier('fast', seed=seed, reads='text').fit(items)
+def fast(items, seed=0): return GenreClassifier('fast', seed=seed, modalities='text').fit(items)
 
 
 def fast_folds(items): return over_folds(items, lambda marked, rows: {FAST: fast(marked).predict_proba(rows)})

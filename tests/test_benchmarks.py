@@ -40,7 +40,7 @@ def test_genres_that_sampling_loses_are_not_asked_for(synopses, monkeypatch, cap
     said, lost = capsys.readouterr().out, 32 - len(genre_vocab(train))
     assert lost > 0 and f'{lost} genres are in none of the rows drawn' in said
     assert f'{lost} test rows have genres' in said
-    assert GenreClassifier(text_encoder='words', reads='text').fit(items).predict_proba(test).shape == (80, 32 - lost)
+    assert GenreClassifier(text_encoder='words', modalities='text').fit(items).predict_proba(test).shape == (80, 32 - lost)
 
 
 def test_without_sampling_all_is_fitted(synopses, capsys):

@@ -306,7 +306,7 @@ def test_stages_and_the_estimator_are_candidates(covers):
     _, facts = measure_model(staged, covers, n_single=1)
     n_train = (covers.split == 'train').sum()
     assert facts['train_per_s']*facts['fit_s'] == pytest.approx(3*n_train)  # three epochs
-    p, facts = measure_model(GenreClassifier(encoder='colours', reads='image'), covers, n_single=1)
+    p, facts = measure_model(GenreClassifier(encoder='colours', modalities='image'), covers, n_single=1)
     y = np.array([[g in gs for g in genre_vocab(covers)] for gs in covers.genres[covers.split == 'test']]).astype(int)
     assert genre_scores(y, p['test'], False)['accuracy'] > .4 and facts['parameters'] == 3*n_train
 
