@@ -122,8 +122,8 @@ def score_set(name, args, record):
         chosen[preset], cuts[preset], told = preset_folds(items, preset, how, args.seed)
         found, cut = ({f'{preset}: {k}': p for k, p in of[preset].items()} for of in (chosen, cuts))
         record.write(board(y, found, cut, groups),
-                     'Chosen by out-of-fold predictions inside the training part of each fold, and seconds with what was '
-                     'remembered:', told.T.rename_axis('fold'))
+                     'Chosen by out-of-fold predictions inside the training part of each fold, and seconds with what '
+                     'was remembered:', told.T.rename_axis('fold'))
     for better, worse in zip(args.presets[1:], args.presets):
         pair = chosen[better]['everything'], chosen[worse]['everything']
         record.write(f"mAP of {better} minus {worse}: {paired_bootstrap('map', y, *pair, True, groups=groups)}")

@@ -1,6 +1,6 @@
 """Modules:
 
-- `genre_fastai.all`: The front door: `from genre_fastai.all import *` gives what the README and the tutorials use, in the order of the road"""
+- `genre_fastai.all`: The front door: what the README and the tutorials use, in the order of the road"""
 
 from .former import FormerModules
 

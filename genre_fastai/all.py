@@ -1,4 +1,4 @@
-"""The front door: `from genre_fastai.all import *` gives what the README and the tutorials use, in the order of the road
+"""The front door: what the README and the tutorials use, in the order of the road
 
 Everything else is public too, in the module whose name says what it is for: `genre_fastai.data.texts.clean_text`.
 Written by hand; names of 0.5.0 can still be asked for, with a warning that says the new one."""

@@ -254,7 +254,7 @@ class MetadataTable(TransformerMixin, BaseEstimator):
         for name in unread:
             column, filled = self.columns_[name], unread[name][has_metadata(unread[[name]])]
             if len(filled):
-                warnings.warn(f'column {name!r} holds {column.kind} in the fitted rows; none of the {len(filled)} filled '
+                warnings.warn(f'column {name!r} holds {column.kind} in the fitted rows; none of {len(filled)} filled '
                               f'cells here can be read as such: {some(filled.map(str).to_list())}.', stacklevel=3)
 
     def describe(self)->pd.DataFrame: # A row a column: taken as, n (knots or names), unread (filled cells), why

@@ -443,7 +443,8 @@ def _claim(folder, recipe):
     if folder.is_file(): raise ItemsError(f'{str(folder)!r} is a file. Name a new folder.')
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
     if found:
-        raise ItemsError(f'{str(folder)!r} is not empty and holds no synthetic world: {some(found)}. Name a new folder.')
+        raise ItemsError(f'{str(folder)!r} is not empty and holds no synthetic world: {some(found)}. '
+                         'Name a new folder.')
     with atomic_path(note) as temporary: temporary.write_text(json.dumps(recipe, indent=1))
 
 @delegates(SyntheticWorld)
@@ -451,7 +452,7 @@ def synthetic_items(
     folder, # Where the pictures and the table go: new or empty, or made by the same call
     n:int=1000, # How many items
     **kwargs
-)->pd.DataFrame: # Items, with columns `p_genres` (list of n_genres, in the order of `synthetic_genres`), `planted` and more
+)->pd.DataFrame: # Items, with `p_genres` (list of n_genres, in the order of `synthetic_genres`), `planted` and more
     "Draw and write the items of a `SyntheticWorld`, or read them if they are there; `ItemsError` if something else is"
     world, folder = SyntheticWorld(**kwargs), Path(folder)
     if n < 1: raise ItemsError(f'n is {n}; make at least one item.')
@@ -483,7 +484,7 @@ def best_possible(
     columns = {'both': 'p_genres', 'image': 'p_genres_image', 'text': 'p_genres_text'}
     if by not in columns: raise ItemsError(f'by is {by!r}; use one of {list(columns)}.')
     if columns[by] not in items:
-        raise ItemsError(f'no column {columns[by]!r}: only for items of synthetic_items is the best possible score known.')
+        raise ItemsError(f'no column {columns[by]!r}: the best possible score is known of synthetic_items alone.')
     p = np.array(items[columns[by]].tolist())
     vocab = synthetic_genres(p.shape[1])
     foreign = sorted({g for gs in items.genres for g in gs} - set(vocab))
@@ -599,7 +600,7 @@ def read_items(
     n:int=1000, # How many items the synthetic world has
     **kwargs # For a table, the arguments of `read_table`; for the synthetic world, those of `SyntheticWorld`
 )->pd.DataFrame: # Items
-    "Items from your own folder or table, or from the synthetic world; raises `ItemsError` where there is nothing to read"
+    "Items from your own folder or table, or the synthetic world; raises `ItemsError` where there is nothing to read"
     if path is None:
         flaws = {'imbalance': .4, 'duplicates': .04}
         if kwargs.get('images', True): flaws |= {'damaged': .02, 'blank': .01}

@@ -258,8 +258,8 @@ class BodyEncoder:
         parts = torch.from_numpy(batch).split(self.at_once)
         made = torch.cat([self._vectors(part.to(self.device)) for part in parts]).cpu().numpy()
         if n_broken := (~np.isfinite(made).all(1)).sum():
-            raise ValueError(f'{self.body.weights.arch} gives no finite vectors for {n_broken} of {len(batch)} pictures. '
-                             + ('Try BodyEncoder(body, fast=False).' if self.dtype else 'Look at its weights.'))
+            raise ValueError(f'{self.body.weights.arch} gives no finite vectors for {n_broken} of {len(batch)} '
+                             'pictures. ' + ('Try BodyEncoder(body, fast=False).' if self.dtype else 'Look at its weights.'))
         return made
 
     def _vectors(self, x):

@@ -100,8 +100,10 @@ def body_config(
 
 # %% ../../nbs/24_encoders.weights.ipynb #c02990fc
 def _look_up(what, mend, given, entry, is_there, sources, further):
-    """The first place that holds `what`, and its source: `given`, `entry` in GENRE_FASTAI_WEIGHTS, then `further`: triples
-    of source, name for messages, and a function that gives a path, or None and why. Else a `WeightsError` with `mend`"""
+    """The first place that holds `what`, and its source: `given`, `entry` in GENRE_FASTAI_WEIGHTS, then `further`
+
+    `further` are triples of source, name for messages, and a function that gives a path, or None and why. Raises a
+    `WeightsError` with `mend` where no place does."""
     tried, place = [], os.environ.get('GENRE_FASTAI_WEIGHTS')
     if given is not None:
         if is_there(Path(given)): return Path(given), sources[0]

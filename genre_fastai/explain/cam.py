@@ -122,7 +122,7 @@ def grad_cam(
     layer:str=None, # A name as in `Diagnostics`; None: the last maps of `n_places` a side that matter; 'last'
     places:bool=True, # Weigh each place by its own slope (LayerCAM); False: maps by their mean slope (Grad-CAM)
     n_places:int=24, # Places a side that maps need, where `layer` is None
-)->np.ndarray: # (n, size, size) float32 in 0 to 1 over the picture resized to a square, its shape aside; 0 where nothing speaks for it
+)->np.ndarray: # (n, size, size) float32 in 0 to 1 over the picture as a square; 0 where nothing speaks for it
     """What on the picture speaks for a genre (Selvaraju et al. 2017, ICCV; Jiang et al. 2021, IEEE TIP)
 
     Where `layer` is None, the first batch decides which it is, for all (where texts are read, that of the longest).

@@ -36,7 +36,7 @@ def nearest_items(
 )->pd.DataFrame: # Rows of `train`, the closest first, and columns similarity (at most 1) and of (item_id of the item)
     """The items that the model finds most alike; of a learner by the cosine of what enters its last layer
 
-    Of `GenreClassifier`, pictures and texts are compared where both have them, so rows that lack one are compared by the
+    Of `GenreClassifier`, pictures and texts are compared where both have them: rows that lack one are compared by the
     other. Raises `ItemsError` where an item has nothing in common with any row."""
     check_items(items), check_items(train)
     n = check_count(n)

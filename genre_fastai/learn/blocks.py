@@ -38,7 +38,7 @@ class OpenCover(Transform):
     def opened(self,
         path:str, # Of the file
     ): # PIL picture (size, size)
-        "The picture, resized to a square, its shape aside"
+        "The picture, resized to a square"
         return squish(self.cache.load(path) if self.cache else open_image(path, size=self.size), self.size)
 
     def encodes(self, path:str): return PILImage.create(self.opened(path))
@@ -314,14 +314,17 @@ class ReadMetadata(Transform):
     "Columns of metadata to `TensorMetadata`, by a `MetadataTable` that is fitted on the training rows"
     def __init__(self,
         columns:list, # Their names
-    ): self.columns, self.table, self.known = [columns] if isinstance(columns, str) else list(columns), MetadataTable(), {}
+    ):
+        self.columns = [columns] if isinstance(columns, str) else list(columns)
+        self.table, self.known = MetadataTable(), {}
 
     def fit(self,
         rows:pd.DataFrame, # From `fit_rows`
     ):
         "Fit on the training rows, and remember what all of them say; `ItemsError` where no column can be used"
         if unknown := [c for c in self.columns if c not in rows]:
-            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], rows.columns)} Name columns of the items.')
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], rows.columns)} '
+                             'Name columns of the items.')
         self.table.fit(rows.loc[rows.split == 'train', self.columns])
         self.known = dict(zip(map(_cell_key, self.cells(rows)), self.vectors(rows)))
 
@@ -349,7 +352,7 @@ class OpenPicture(OpenCover):
     def opened(self,
         path:str, # Of the file, or ''
     ): # PIL picture (size, size)
-        "The picture, resized to a square, its shape aside"
+        "The picture, resized to a square"
         return super().opened(path) if path else Image.new('RGB', (self.size, self.size))
 
 def _row_picture(row): return row.image if isinstance(row.image, str) else ''

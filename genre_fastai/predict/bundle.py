@@ -19,7 +19,8 @@ from ..items import nearest
 from ..state import StateError, from_state, nest, nested, state_of
 
 # %% ../../nbs/48_predict.bundle.ipynb #ba657493
-SYNTHETIC_DATA = 'SYNTHETIC DATA: drawn and written by genre_fastai itself, it says nothing about real covers and synopses.'
+SYNTHETIC_DATA = ('SYNTHETIC DATA: drawn and written by genre_fastai itself, it says nothing about real covers and '
+                  'synopses.')
 
 def model_card(
     kind:str, # Of model, in a few words
@@ -139,7 +140,8 @@ class Bundle:
                 self.config, arrays = _UPGRADES[self.config['format']](self.config, arrays)
             self.model = from_state(self.config['model'], arrays)
         except StateError as e:
-            raise BundleError(f'{str(self.folder)!r}, written by genre_fastai {self.config.get("genre_fastai")}: {e}') from e
+            by = self.config.get('genre_fastai')
+            raise BundleError(f'{str(self.folder)!r}, written by genre_fastai {by}: {e}') from e
         except (KeyError, TypeError, ValueError, RuntimeError) as e:
             why = ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
             raise BundleError(f'{str(self.folder)!r}: facts and numbers do not fit together ({why}). '

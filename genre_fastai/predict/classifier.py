@@ -105,8 +105,8 @@ def _asked(self:GenreClassifier):
     asked = list(MODALITIES) if every else list(asked) if isinstance(asked, (list, tuple)) else [asked]
     for name in asked:
         if isinstance(name, str) and name not in MODALITIES:
-            raise ValueError(f'modalities: no {name!r}.{nearest(name, MODALITIES)} There are {list(MODALITIES)}; None takes '
-                             'what there is.')
+            raise ValueError(f'modalities: no {name!r}.{nearest(name, MODALITIES)} There are {list(MODALITIES)}; '
+                             'None takes what there is.')
     made = [MODALITIES[m].of(self) if isinstance(m, str) else m for m in asked]
     return [m for m in made if m is not None], every
 
@@ -226,8 +226,8 @@ def predict_proba(self:GenreClassifier,
     for m in self.modalities_:
         absent = [c for c in m.columns if c not in items]
         if absent and len(m.columns) > 1:
-            warnings.warn(f'{len(absent)} of {len(m.columns)} columns of {m.what or m.name} are not in the table, and are '
-                          f'not read: {some(absent)}.{nearest(absent[0], items.columns)}', stacklevel=2)
+            warnings.warn(f'{len(absent)} of {len(m.columns)} columns of {m.what or m.name} are not in the table, '
+                          f'and are not read: {some(absent)}.{nearest(absent[0], items.columns)}', stacklevel=2)
     there = np.any([m.present(items) for m in self.modalities_], axis=0)
     if len(bare := items.item_id[~there]):
         raise ItemsError(f'{len(bare)} of {len(items)} rows hold nothing that this model reads: {some(bare)}. '
@@ -266,7 +266,8 @@ def similarity(self:GenreClassifier,
         if not (there.any() and other.any()): continue
         place[np.ix_(there, other)], readable = m.similarity(items[there], to[other]), True
     counts = (~np.isnan(found)).sum(0)
-    if readable and not counts.any(): raise ValueError('this model compares no items. Ask the learner that was trained.')
+    if readable and not counts.any():
+        raise ValueError('this model compares no items. Ask the learner that was trained.')
     return np.where(counts, np.nansum(found, 0)/np.maximum(counts, 1), np.nan)
 
 # %% ../../nbs/72_predict.classifier.ipynb #97ec9321

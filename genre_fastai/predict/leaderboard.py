@@ -86,7 +86,7 @@ def model_leaderboard(
     model, # A fitted `Predictor`
     items:pd.DataFrame, # The items that it was fitted on, with their split
 )->pd.DataFrame: # A row a model, with 95 % intervals
-    "Chance, majority, simple models, each modality and each of its variants alone, and the model, on the same test rows"
+    "Chance, majority, simple models, each modality and its variants alone, and the model, on the same test rows"
     train, found = items[items.split.eq('train')], simple_models(model, items)
     several = len(model.modalities) > 1
     for m in model.modalities:

@@ -51,9 +51,9 @@ def modality(
 class Modality:
     """What reads some columns of the items table, and says what it thinks of each row that has them
 
-    A modality of your own inherits this, and adds `name`, `columns`, `fit`, `predict_proba`, `oof_proba`, `to_state` and
-    `from_state`. Labels come as scikit-learn has them: names, or a 0/1 matrix for several genres an item. `classes_`, where it
-    is set, says which genres the columns of its probabilities are; without it they are all, in order."""
+    A modality of your own inherits this, and adds `name`, `columns`, `fit`, `predict_proba`, `oof_proba`, `to_state`
+    and `from_state`. Labels come as scikit-learn has them: names, or a 0/1 matrix for several genres an item.
+    `classes_`, where it is set, says which genres the columns of its probabilities are; without it, all in order."""
     what = '' # What is read, in the plural, for tables and messages; by default the name
     settings = () # Parameters of a classifier that are meant for this modality alone
     columns = () # Of the items table
@@ -150,7 +150,7 @@ def picture_ridge(
     preset:str, # A key of `PRESETS`
     encoders:list, # From `preset_encoders`, or others
     vectors:list, # (n, d) of each encoder
-    choose:bool=True, # Whether fewer encoders, and their last layers alone, are feature_groups to choose from as well
+    choose:bool=True, # Whether fewer encoders, and their last layers alone, are to choose from as well
 )->KernelRidgeClassifier: # Unfitted; for the vectors side by side
     "The ridge of a preset for pictures"
     stops = np.cumsum([v.shape[1] for v in vectors]).tolist()
@@ -190,8 +190,8 @@ class ImageModality(Modality):
             return [make_encoder(e) for e in (self.encoder if isinstance(self.encoder, list) else [self.encoder])]
         try: return preset_encoders(self.preset)
         except WeightsError as e:
-            raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that GENRE_FASTAI_WEIGHTS names, "
-                               "or describe pictures by their colours: encoder='colours'.") from e
+            raise WeightsError(f"{str(e).split(' Give ')[0]} Put the file into the folder that GENRE_FASTAI_WEIGHTS "
+                               "names, or describe pictures by their colours: encoder='colours'.") from e
 
     def _vectors(self, items, encoders):
         return [_picture_vectors(e, list(items.image), self.remember) for e in encoders]
@@ -268,7 +268,8 @@ class TextModality(Modality):
 
     def look(self, items, rows):
         if unknown := [c for c in self.columns if c not in items]:
-            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} Name columns of the items.')
+            raise ItemsError(f'no column {some(unknown)}.{nearest(unknown[0], items.columns)} '
+                             'Name columns of the items.')
         for column in self.columns:
             odd = [type(v).__name__ for v in items[column] if not isinstance(v, str)
                    and not (np.ndim(v) == 0 and pd.isna(v))]
@@ -332,7 +333,8 @@ class TextModality(Modality):
         return {name: getattr(self.ridge_, f'{name}_') for name in ('vector_weight', 'length_scale', 'alpha')}
 
     def describe(self):
-        return f'kernel ridge on words and letters{" and sentence vectors"*bool(self.ridge_.vector_weight_)} of {self.what}'
+        vectors = ' and sentence vectors'*bool(self.ridge_.vector_weight_)
+        return f'kernel ridge on words and letters{vectors} of {self.what}'
 
     def to_state(self):
         facts, arrays = state_of(self.ridge_)
@@ -508,7 +510,8 @@ class NetworkModality(Modality):
         inputs = [read[column](items) for column in self.inputs]
         if len(inputs) == 1: return inputs
         if self.table is not None:
-            inputs.append(torch.from_numpy(self.table.transform(items[list(self.table.columns_)]).toarray()).to(self.device))
+            rows = self.table.transform(items[list(self.table.columns_)]).toarray()
+            inputs.append(torch.from_numpy(rows).to(self.device))
         return [*inputs, torch.from_numpy(self._there(items)).to(self.device)]
 
     @torch.inference_mode()

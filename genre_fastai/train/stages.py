@@ -179,7 +179,7 @@ def _check_head(model):
         raise ValueError('a head with a convolution needs more than vectors. '
                          "Give its stage on='items', with first_group=-1.")
     if not _bodies(model):
-        raise ValueError("a stage on='vectors' trains on what a body has learnt to see, and small_cnn starts from nothing. "
+        raise ValueError("a stage on='vectors' trains on what a body has learnt; small_cnn starts from nothing. "
                          "Name another network, or leave the stage away: head_epochs=0.")
 
 def head_learner(
