@@ -16,7 +16,7 @@ modules = structure.pages # name -> notebook
 pages = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 story = ['10_view_data', '20_prepare_data', '30_baseline_knn', '40_clustering', '50_fine_tune']
 by_hand = {'__init__.py', 'all.py'}
-directives = {'default_exp', 'export', 'hide', 'slow', 'cuda', 'eval: false'}
+directives = {'default_exp', 'export', 'hide', 'slow', 'cuda', 'eval: false', 'exportd'}
 
 
 def cells(page, kind='code'):
