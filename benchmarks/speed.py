@@ -38,7 +38,7 @@ def plain_learner(items, weights):
 
 
 def own_learner(items, weights, augment=True):
-    return genre_learner(cover_block(items, augment=vary).dataloaders(items), ARCH, weights=weights)
+    return genre_learner(cover_block(items, augment=augment).dataloaders(items), ARCH, weights=weights)
 
 
 def mean_ap(learn, items):

@@ -35,7 +35,7 @@ def texts_of(items): return [text or '' for text in items.text]
 def words(model=None, **kwargs):
     return BaselineModel(make_pipeline(TfidfVectorizer(), model or LogisticRegression()), read=texts_of, **kwargs)
 
-CANDIDATES = [BaselineModel('svm', ColourEncoder()), LearnerModel(cover_block, block_args={'size': 32, 'vary': False}),
+CANDIDATES = [BaselineModel('svm', ColourEncoder()), LearnerModel(cover_block, block_args={'size': 32, 'augment': False}),
               GenreClassifier(encoder=['colours', ColourEncoder()]), words(seed=4)]
 
 def unmeasured(table): return table.drop(columns=[*MEASURED, 'gpu_mb'])
