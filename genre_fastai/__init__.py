@@ -1,6 +1,7 @@
 """Modules:
 
 - `genre_fastai.all`: The front door: what the README and the tutorials use, in the order of the road
+- `genre_fastai.baseline_knn`: Genre by nearest neighbours, and by other simple means: what every model must beat
 - `genre_fastai.classical.baselines`: Simple models for vectors: what every other model must beat
 - `genre_fastai.classical.calibration`: From scores to probabilities that mean what they say
 - `genre_fastai.classical.metadata`: Year, runtime, director, cast: what the other columns of a table say about genres, and whether one says too much
@@ -31,6 +32,7 @@
 - `genre_fastai.diagnose.recipe`: Karpathy's recipe as functions: is there anything wrong with this training, and what?
 - `genre_fastai.encoders.image`: Pictures to vectors, from any body or from colours alone; worked out once and remembered
 - `genre_fastai.encoders.text`: Texts to vectors, by a frozen sentence encoder that needs no download; worked out once and remembered
+- `genre_fastai.encoders.weights`: The one place where weights are found, for pictures and for texts
 - `genre_fastai.evaluate.human`: How well would you do yourself? Guesses of a person, scored beside a model's
 - `genre_fastai.evaluate.metrics`: Scores with intervals, thresholds per genre and calibration: one judge for every model
 - `genre_fastai.evaluate.mistakes`: What a model gets wrong, and where the labels may be wrong
