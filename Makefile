@@ -48,9 +48,9 @@ readme: $(READY) ## README.md from nbs/index.ipynb
 
 bench: $(READY) ## Scores and times on real data: make bench DATA=<folder>
 	$(BENCH).covers --data '$(DATA)' --out runs/bench --overwrite
-	[ ! -d '$(DATA)/posters' ] || $(BENCH).speed --data '$(DATA)' --out runs/bench/speed --overwrite
+	[ ! -d '$(DATA)/posters' ] || [ ! -d '$(DATA)/weights' ] || $(BENCH).speed --data '$(DATA)' --out runs/bench/speed --overwrite
 	[ ! -d '$(DATA)/synopses' ] || $(BENCH).synopses --data '$(DATA)' --out runs/bench/synopses --overwrite
-	[ ! -f '$(DATA)/posters/movies.csv' ] || $(BENCH).fusion --data '$(DATA)' --out runs/bench/fusion --overwrite
+	[ ! -f '$(DATA)/posters/movies.csv' ] || [ ! -d '$(DATA)/book_covers' ] || $(BENCH).fusion --data '$(DATA)' --out runs/bench/fusion --overwrite
 
 study: $(READY) ## Nine ways to a film's genres, at small size: make study DATA=<folder>
 	$(BENCH).poster_study --data '$(DATA)' --n 600 --arch mobilenetv2_100 --size 128 --epochs 5 --overwrite

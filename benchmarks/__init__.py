@@ -1,1 +1,1 @@
-"Measurements on real and made data, each a command: `python -m benchmarks.covers --help`"
+"Measurements on real and synthetic data, each a command: `python -m benchmarks.covers --help`"

@@ -1,4 +1,4 @@
-"""Do explanations point at what decides? Badges on synthetic covers, decisive sentences in made synopses
+"""Do explanations point at what decides? Badges on synthetic covers, decisive sentences in synthetic synopses
 
 Shows how often the strongest point of a map lies on the badge that alone tells the genre, and how often the strongest
 sentence is the one that tells it; beside untrained networks, a decoy and chance. Does not show how good explanations

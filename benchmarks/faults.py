@@ -118,12 +118,13 @@ def unmasked(learn):
 
 FAULTS = { # What is planted, the check that must find it, and into what it can be planted
     'labels shuffled': (shuffled, 'labels', KINDS), 'one label for all': (constant, 'labels', KINDS),
-    'rate 1000 times': (too_fast, 'learning rate', KINDS),
+    'learning rate × 1000': (too_fast, 'learning rate', KINDS),
     'wrong scaling, other tokens': (badly_scaled, 'input', KINDS),
     'dead layer': (dead, 'layers', KINDS), 'head frozen': (frozen_head, 'gradients', KINDS),
     'loss over the wrong axis': (wrong_axis, 'loss', KINDS), 'items of a batch mixed': (mixed, 'leak', KINDS),
     'dropout left on': (always_dropped, 'evaluation', KINDS), "body's gradients cut": (cut, 'gradients', KINDS),
-    'variation destroys': (destroyed, 'augmentation', KINDS), 'optimiser lacks a group': (group_missing, 'step', KINDS),
+    'augmentation destroys': (destroyed, 'augmentation', KINDS),
+    'optimiser lacks a group': (group_missing, 'step', KINDS),
     'head shouts': (loud_head, 'initial loss', KINDS),
     'batch norms of other data': (strange_norms, 'batch norm', ('image', 'fused')),
     'padding not masked': (unmasked, 'leak', ('text',))} # in a fused network the norm after pooling undoes it

@@ -44,7 +44,7 @@ def with_thresholds(p, thresholds):
 
 
 def preset_folds(items, preset, how, seed):
-    "Name -> (n, n_genres) probabilities of rows left out of the fit; with thresholds at .5; a table of the folds"
+    "Name -> (n, n_genres) out-of-fold probabilities; with thresholds at .5; a table of the folds"
     told = []
     def predict(marked, rows):
         start = time.time()
@@ -91,7 +91,7 @@ def removal(items, found, preset, how, seed, y, groups):
     present = [k for k in kinds if f'{k} alone' in found]
     for gone in present:
         left = [kinds[k] for k in present if k != gone]
-        less = how | {'reads': left, 'meta_cols': how.get('meta_cols') if 'meta' in left else None}
+        less = how | {'modalities': left, 'meta_cols': how.get('meta_cols') if 'meta' in left else None}
         own = preset_folds(items, preset, less, seed)[0]['everything']
         taken = found[f'without {gone}' if len(present) > 2 else f'{next(k for k in present if k != gone)} alone']
         rows.append({'without': gone, 'taken away at prediction': genre_scores(y, taken, True)['map'],

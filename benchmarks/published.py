@@ -45,12 +45,12 @@ def main():
     parser.add_argument('--image-dir', type=Path, help='folder of the pictures, if they lie elsewhere')
     parser.add_argument('--preset', choices=list(PRESETS), default='fast')
     parser.add_argument('--encoder', help="of pictures, e.g. colours; none: the preset's body")
-    parser.add_argument('--reads', nargs='+', choices=['image', 'text'], help='leave the other aside')
+    parser.add_argument('--modalities', nargs='+', choices=['image', 'text'], help='leave the other aside')
     args = parser.parse_args()
     args.out = args.out/args.name
     record = Record(args, args.name, preset=args.preset)
     items, note = fit_and_test(read_benchmark(args.name, args.folder, args.image_dir), args.seed)
-    clf = GenreClassifier(args.preset, args.seed, args.encoder, modalities=args.reads).fit(items)
+    clf = GenreClassifier(args.preset, args.seed, args.encoder, modalities=args.modalities).fit(items)
     test, metrics = items[items.split == 'test'], list(published_scores(args.name).metric.unique())
     y, p = genre_matrix(test, list(clf.classes_)), clf.predict_proba(test)
     known = [m for m in metrics if m in METRICS] or [('map' if clf.multilabel_ else 'accuracy'), 'macro_f1']

@@ -77,7 +77,8 @@ def whole_network(items, weights, rounds=3, n=400):
             watch = Diagnostics(learn) if learn is watched else nullcontext()
             with watch, learn.no_bar(), learn.no_logging():
                 rate.append(learn.dls.train.n/seconds(lambda: learn.fit(1))[0])
-    names = ['plain fastai, epoch of the whole network', 'ours, pictures not varied either', 'ours, pictures varied',
+    names = ['plain fastai, epoch of the whole network', 'ours, pictures not augmented either',
+             'ours, pictures augmented',
              'the same, with Diagnostics']
     per_second = [statistics.median(rate) for rate in rates]
     return [dict(what=n, per_second=r, times_faster=r/per_second[0]) for n, r in zip(names, per_second)]

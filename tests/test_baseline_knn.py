@@ -94,7 +94,7 @@ def test_same_seed_same_numbers(single):
 
 def test_out_of_fold_predicts_each_row_by_a_model_that_has_not_seen_it(single):
     items = fold_items(single, k=3, seed=0)
-    x = np.eye(len(items), dtype='float32')  # a model that has seen a row knows it by heart
+    x = np.eye(len(items), dtype='float32')  # a model that has seen a row has memorised it
     p = out_of_fold(items, x, baseline_models()['knn'].set_params(n_neighbors=1))
     y = genre_matrix(items)
     assert (p.argmax(1) == y.argmax(1)).mean() < .6

@@ -57,7 +57,7 @@ def test_the_note_stands_beside_our_score(tmp_path, monkeypatch, capsys):
         for i in ids: Image.effect_noise((32, 48), 20 + 100*(i % 2)).save(tmp_path/f'b{i}.png')
     script = load('published')
     monkeypatch.setattr(script, 'MAX_FIT_ROWS', 40)
-    given = ['bookcover30', str(tmp_path), '--encoder', 'colours', '--reads', 'image', '--out', str(tmp_path/'out')]
+    given = ['bookcover30', str(tmp_path), '--encoder', 'colours', '--modalities', 'image', '--out', str(tmp_path/'out')]
     monkeypatch.setattr(sys, 'argv', ['published.py', *given])
     script.main()
     own, = [line for line in capsys.readouterr().out.splitlines() if line.startswith('| genre_fastai')]

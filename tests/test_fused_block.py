@@ -288,7 +288,7 @@ def test_wrong_calls_name_the_next_step(items, loaders, tmp_path, encoder):
     learn = learner(dls)
     with pytest.raises(ItemsError, match='no image and no text in 3 of 3 rows'):
         predict_items(learn, items.head(3).assign(image=None, text=None))
-    with pytest.raises(ValueError, match='vary pictures alone'): learn.fine_tune_stages(mixup=.2)
+    with pytest.raises(ValueError, match='are for pictures alone'): learn.fine_tune_stages(mixup=.2)
     with pytest.raises(ValueError, match='not yet one of both'): save_learner(learn, tmp_path/'bundle')
     with pytest.raises(ValueError, match='remember is for texts alone'):
         learner_probabilities(learn, items, remember=True)

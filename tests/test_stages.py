@@ -187,7 +187,7 @@ def test_a_training_that_goes_to_pieces_says_so(items, several, kind, tmp_path):
     rows = items if kind == 'single' else several
     learn = jobs.small_learner(rows, 'small_cnn', opt_func=SGD)
     before = {k: v.clone() for k, v in learn.model.state_dict().items()}
-    with pytest.raises(RunError, match='Try a tenth of the rate'):
+    with pytest.raises(RunError, match='Try a tenth of the learning rate'):
         learn.fine_tune_stages(tmp_path, all_epochs=2, lr=1e30)
     assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
 

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest, torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from genre_fastai.encoders import text as room
+from genre_fastai.encoders import text as module
 from genre_fastai.encoders.weights import WeightsError
 from genre_fastai.runs import DiskCache
 from genre_fastai.items import ItemsError, make_items

@@ -133,9 +133,9 @@ def mean_and_std(
     mean, std = x.mean(0), x.std(0)
     return np.stack([mean, np.where(std > 1e-6*np.maximum(1, abs(mean)), std + 1e-6, np.inf)])
 
-KERNELS = { # Of the mean squared distance of two rows, halved, and a width
-    'gaussian': lambda d, width: np.exp(-d/width**2/2),
-    'exponential': lambda d, width: np.exp(-np.sqrt(d)/width)}
+KERNELS = { # Of the mean squared distance of two rows, halved, and a length scale
+    'gaussian': lambda d, length_scale: np.exp(-d/length_scale**2/2),
+    'exponential': lambda d, length_scale: np.exp(-np.sqrt(d)/length_scale)}
 
 def half_distances(
     x:np.ndarray, # (n, d)

@@ -88,7 +88,7 @@ class ProbabilityStack(BaseEstimator):
         groups=None, # (n,) rows of one group stay together in a part; None: each alone
         knows=None, # (n_models, n_genres) bool: genres that each model was fitted on; None: those of the rows it reads
     ):
-        "Learn weights and offsets for every set of models; the shrinkage of each by the log loss of rows left out"
+        "Learn weights and offsets for every set of models; the shrinkage of each by the out-of-fold log loss"
         probs, y = _checked(probs), np.asarray(y, float)
         if probs.shape[1:] != y.shape:
             raise ValueError(f'{probs.shape[1:]} rows and genres in probs, {y.shape} in y. Pass the same rows.')

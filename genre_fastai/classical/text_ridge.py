@@ -97,7 +97,7 @@ class TextRidge(RidgeClassifier):
         return self
 
     def _mixtures(self, of_words):
-        "Width, share and kernel: of words and letters, mixed with that of vectors in every way to choose from"
+        "Length scale, vector weight and kernel: of words and letters, mixed with that of vectors in every way to choose from"
         if self.encoder is None: return [((1., 0.), of_words)]
         of_vectors = {width: self._of_vectors(self.x_, width) for width in self.length_scales}
         return (((width, share), (1 - share)*of_words + share*of_vectors[width])

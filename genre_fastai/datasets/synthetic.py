@@ -523,7 +523,7 @@ def synthetic_metadata(
     loyalty:float=.5, # Share of the people who work in the genre that is theirs
     seed:int=0, # Another seed, other metadata
 )->pd.DataFrame: # The items with the columns director, cast (names, comma separated), runtime (minutes), released
-    "Made metadata that says something about genres; one in ten cells is missing"
+    "Synthetic metadata that says something about genres; one in ten cells is missing"
     check_items(items, needs='genres')
     vocab, rng = genre_vocab(items), rng_for(seed, 'metadata')
     def person(genre):
@@ -577,7 +577,7 @@ def synthetic_sources(
     n:int=1000, # Works, of which each table has about four in five
     seed:int=0, # Another seed, other titles
 )->tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]: # a and b; and the true pairs: item_id, other_id
-    "Two made tables about the same works (title, year, kind, runtime, genres) that disagree like real ones"
+    "Two synthetic tables about the same works (title, year, kind, runtime, genres) that disagree like real ones"
     rng = rng_for(seed, 'sources')
     titles, years, kinds = {}, rng.integers(1950, 2020, n), ['film']*n
     while len(titles) < n: titles[_drawn_title(rng)] = None

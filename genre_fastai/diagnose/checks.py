@@ -165,7 +165,7 @@ def check_layers(
     told = (f'{worst.kind} {worst.layer!r} has {worst.dead:.0%} dead units; '
             f'the median layer {layers.dead.median():.0%}')
     return judged('layers', worst.dead, told, worst.dead > .9,
-                    f'Nothing wakes {worst.layer!r}: look at the bias and the scale before it, lower the rate, and '
+                    f'Nothing wakes {worst.layer!r}: look at bias and scale before it, lower the learning rate, and '
                     'build the learner anew.', warn=worst.dead > .6)
 
 # %% ../../nbs/46e_diagnose.checks.ipynb #a582ed66
@@ -264,7 +264,8 @@ def check_learning_rate(
     "Does the loss fall at this rate?"
     lr = learn.lr if lr is None else lr
     if not _highest(lr) > 0:
-        return Verdict('learning rate', 'fail', math.nan, f'the rate is {_highest(lr):g}: nothing can be learnt',
+        return Verdict('learning rate', 'fail', math.nan,
+                       f'the learning rate is {_highest(lr):g}: nothing can be learnt',
                        'Give a rate above 0, such as 1e-3; learn.lr_find() draws a curve of them.')
     with untouched(learn): table = learning_rate_trials(learn, lr, {1, *factors}, n_steps)
     start = table.start.iloc[0]     # at the lowest rate nothing has happened yet
@@ -272,7 +273,7 @@ def check_learning_rate(
     best = table.index[table.end <= table.end.min() + .02*start].max()     # the highest of those that do as well
     if not np.isfinite(table.end).any():
         return Verdict('learning rate', 'fail', math.inf,
-                       f'the loss diverges at every rate from {table.index[0]:.2g} on',
+                       f'the loss diverges at every learning rate from {table.index[0]:.2g} on',
                        'Look at the input and the initial loss first.')
     ratio = own/start
     too_high = not ratio < 1.02 and lower.min() < min(own, 1.02*start)
@@ -380,7 +381,7 @@ def check_dynamics(
     n_batches:int=16, # Batches of training
 )->Verdict: # Figure: see `prediction_churn`
     "Do predictions for one batch settle while the network trains?"
-    dl = loader_of(learn, train_rows(learn, n_batches*8), 8, varied=True)
+    dl = loader_of(learn, train_rows(learn, n_batches*8), 8, augment=True)
     with untouched(learn), training_on(learn, dl), Diagnostics(learn, every=2) as d: learn.fit(1)
     if len(d.followed) < 4: return skipped_check('dynamics', f'{len(d.batches)} batches are too few to tell')
     moved = prediction_churn(d)

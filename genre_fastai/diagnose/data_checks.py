@@ -253,16 +253,16 @@ def _small(pictures):
     x = x - x.mean(1, keepdim=True)
     return x/x.norm(dim=1, keepdim=True).clamp(min=1e-6)
 
-def _found_again(varied, plain):
-    "Share of varied pictures that are most like their own plain one, mirrored or not"
-    a, b, c = _small(varied), _small(plain), _small(plain.flip(3))
+def _found_again(augmented, plain):
+    "Share of augmented pictures that are most like their own plain one, mirrored or not"
+    a, b, c = _small(augmented), _small(plain), _small(plain.flip(3))
     similarity = torch.maximum(a @ b.T, a @ c.T)
     return (similarity.argmax(1) == torch.arange(len(a), device=a.device)).float().mean().item()
 
-def _words_kept(varied, plain):
+def _words_kept(augmented, plain):
     "Share of a text's tokens that are still in it, mean over texts"
     shares = []
-    for a, b in zip(varied.flatten(1).tolist(), plain.flatten(1).tolist()):
+    for a, b in zip(augmented.flatten(1).tolist(), plain.flatten(1).tolist()):
         a, b = {i for i in a if i >= 0}, {i for i in b if i >= 0}
         shares.append(len(a & b)/max(len(a | b), 1))
     return float(np.mean(shares))
@@ -270,19 +270,19 @@ def _words_kept(varied, plain):
 def check_augmentation(
     learn:Learner, # Any learner
     n:int=24, # Rows
-)->Verdict: # Figure: share of varied pictures that are found again among plain ones; of texts, of their tokens
-    "Does what varies in training leave items what they are?"
+)->Verdict: # Figure: share of augmented pictures that are found again among plain ones; of texts, of their tokens
+    "Does augmentation leave items what they are?"
     idxs = train_rows(learn, n)
-    varied, plain = (_pictures_and_windows(first_batch(learn, dl=loader_of(learn, idxs, n, vary)).xb)
+    augmented, plain = (_pictures_and_windows(first_batch(learn, dl=loader_of(learn, idxs, n, vary)).xb)
                      for vary in (True, False))
     shares, told = [], []
     if plain[0] is not None:
         distinct = _found_again(plain[0], plain[0])
-        shares.append(_found_again(varied[0], plain[0])/max(distinct, 1e-6))
-        told.append(f'{shares[-1]:.0%} of varied pictures are most like their own plain one')
+        shares.append(_found_again(augmented[0], plain[0])/max(distinct, 1e-6))
+        told.append(f'{shares[-1]:.0%} of augmented pictures are most like their own plain one')
     if plain[1] is not None:
-        shares.append(_words_kept(varied[1], plain[1]))
+        shares.append(_words_kept(augmented[1], plain[1]))
         told.append(f'{shares[-1]:.0%} of the tokens of texts are kept')
     if not shares: return skipped_check('augmentation', 'no pictures and no token ids enter this net')
     return judged('augmentation', min(shares), '; '.join(told), min(shares) < .6,
-                    'Look at show_input(learn), and vary less: cover_transforms() leaves lettering legible.')
+                    'Look at show_input(learn), and augment less: cover_transforms() leaves lettering legible.')

@@ -118,13 +118,13 @@ def loader_of(
     learn:Learner, # Any learner
     idxs:list, # Positions among the training rows
     bs:int, # Rows a batch
-    varied:bool, # With the transforms of training; else of validation
+    augment:bool, # With the transforms of training; else of validation
 ):
     "A loader of these training rows, in this order"
-    like = learn.dls.train if varied else learn.dls.valid
+    like = learn.dls.train if augment else learn.dls.valid
     dl = like.new(dataset=learn.dls.train_ds, bs=bs, shuffle=False, drop_last=False, num_workers=0,
                   get_idxs=_These(idxs))
-    if not varied: dl.before_iter = partial(_as_valid, dl)
+    if not augment: dl.before_iter = partial(_as_valid, dl)
     return dl
 
 def _as_valid(dl):
@@ -152,7 +152,7 @@ def some_batches(
     "Training rows without augmentation, always the same ones"
     device = _device(learn)
     with same_numbers(*learn.dls.loaders):
-        loaded = list(loader_of(learn, train_rows(learn, n*bs), bs, varied=False))
+        loaded = list(loader_of(learn, train_rows(learn, n*bs), bs, augment=False))
     n_inp = getattr(learn.dls, 'n_inp', len(loaded[0]) - 1)
     moved = [tuple(x.to(device) for x in b) for b in loaded]
     return [(b[:n_inp], b[n_inp:]) for b in moved]

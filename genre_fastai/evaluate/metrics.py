@@ -3,7 +3,7 @@
 Every model in this project is judged by the functions of this module: nearest neighbours, a linear model and a deep
 network get the same scores from the same code. Two arrays go in. `y` is the truth, one row an item and one column a
 genre, made by `genre_matrix`. `p` holds a model's probabilities in the same shape: rows that sum to 1 where an item
-has one genre, a free number between 0 and 1 a genre where it may have several. Use this room whenever two models are
+has one genre, a free number between 0 and 1 a genre where it may have several. Use this module whenever two models are
 compared; the next pages make the models.
 
 ```python

@@ -113,7 +113,7 @@ def genre_block(
     inputs, # A TransformBlock for each input
     get_x, # What each gets of a row: a function, or a list of them
     get_items=fit_rows, # From items to the rows that may be seen
-    batch_tfms=None, # Variations in training
+    batch_tfms=None, # Augmentation in training
 )->GenreDataBlock:
     "Any inputs to genres, single- or multi-label as the items are"
     vocab, multilabel = genre_vocab(items[items.split.isin(['train', 'valid'])]), is_multilabel(items)
@@ -127,7 +127,7 @@ def cover_transforms(
     size:int=None, # Side after augmentation; None: as it comes
     mirror:bool=False, # Half of the pictures mirrored as well
 )->list: # fastai batch transforms
-    "Variations for training under which lettering and layout survive"
+    "Augmentation for training under which lettering and layout survive"
     return aug_transforms(do_flip=mirror, max_rotate=4., min_zoom=1., max_zoom=1.08, max_warp=.08, max_lighting=.25,
                           p_affine=.75, p_lighting=.75, size=size)
 
@@ -138,7 +138,7 @@ def loading_workers()->dict: # Keywords for `.dataloaders`: `num_workers`, or no
 def cover_block(
     items:pd.DataFrame, # Items with pictures, genres and a split
     size:int=224, # Side in pixels of the square that covers are resized to
-    augment:bool=True, # Vary pictures in training, see `cover_transforms`
+    augment:bool=True, # Augment pictures in training, see `cover_transforms`
     cache:ImageCache=None, # Opens resized copies instead of the originals: for large pictures and many epochs
     mirror:bool=False, # Mirror half of the pictures in training, see `poster_block`
 )->DataBlock: # Call `.dataloaders(items, bs=64)` on it; `num_workers` as in `loading_workers` unless you say so
@@ -381,7 +381,7 @@ def metadata_reader(
 def fused_block(
     items:pd.DataFrame, # Items with pictures, texts or both, genres and a split
     size:int=224, # As in `cover_block`, like the next three
-    augment:bool=True, # Vary pictures in training
+    augment:bool=True, # Augment pictures in training
     cache:ImageCache=None, # Opens resized copies instead of the originals
     mirror:bool=False, # Mirror half of the pictures in training
     encoder=PACKAGE, # As in `synopsis_block`, like the next three

@@ -275,12 +275,12 @@ class ProgressiveSize(Callback):
 def predict_items(
     learn:Learner, # A fitted learner
     items:pd.DataFrame, # Items with pictures, texts or either, as the learner reads them; labels are not looked at
-    tta:int=0, # Test-time augmentation: average with this many varied views of each picture, which weigh 3/4 together
+    tta:int=0, # Test-time augmentation: average with this many augmented copies of each picture, which weigh 3/4 together
 )->np.ndarray: # (n, n_genres) float32 in the order of `learn.dls.vocab`; rows add up to 1 for single-label
     "Probabilities of genres for the rows of `items`"
     column = input_column(learn.dls)
     check_readable(items, column)
-    if tta and column == 'text': raise ValueError('tta varies pictures; a text has one view. Set it to 0.')
+    if tta and column == 'text': raise ValueError('tta augments pictures, not texts. Set it to 0.')
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs([learn.recorder]):  # curves stay as training left them
         dl = learn.dls.test_dl(items)
         p, _ = learn.tta(dl=dl, n=tta) if tta else learn.get_preds(dl=dl)

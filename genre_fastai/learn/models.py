@@ -27,7 +27,7 @@ from ..encoders.text import TextBody, empty_text_body, load_text_body, text_body
 
 # %% ../../nbs/44_learn.models.ipynb #cff6f859
 class GenreModel(nn.Module):
-    "A `body` and a `head`, with fast arithmetic inside: gives (n, n_genres) float32 logits"
+    "A `body` and a `head`, with mixed precision inside: gives (n, n_genres) float32 logits"
     fast = True # Use `mixed_dtype` where the hardware has it; switch off to compare
 
     def precision(self,
@@ -378,7 +378,7 @@ def last_layer(
 def full_precision(
     model:nn.Module, # With `fast`, as ours have, or without
 ):
-    "While it is open: without fast arithmetic, which rounds"
+    "While it is open: in full precision; mixed precision rounds"
     had = getattr(model, 'fast', None)
     if had is not None: model.fast = False
     try: yield

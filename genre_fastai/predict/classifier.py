@@ -19,6 +19,7 @@ __all__ = ['MAX_FIT_ROWS', 'with_labels', 'GenreClassifier']
 
 # %% ../../nbs/72_predict.classifier.ipynb #34a0c1e6
 import warnings
+from copy import copy
 
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -119,7 +120,7 @@ def _asked(self:GenreClassifier):
         if isinstance(name, str) and name not in MODALITIES:
             raise ValueError(f'modalities: no {name!r}.{nearest(name, MODALITIES)} There are {list(MODALITIES)}; '
                              'None takes what there is.')
-    made = [MODALITIES[m].of(self) if isinstance(m, str) else m for m in asked]
+    made = [MODALITIES[m].of(self) if isinstance(m, str) else copy(m) for m in asked]
     return [m for m in made if m is not None], every
 
 @patch
@@ -127,6 +128,9 @@ def _with_something_to_read(self:GenreClassifier, items, rows):
     "Modalities that can read any of the rows to fit, each having looked at the table"
     asked, every = self._asked()
     found = []
+    if not asked:
+        raise ValueError(f'modalities={self.modalities!r} names nothing that can be fitted here; '
+                         'None takes what there is.')
     for m in asked:
         m.look(items, rows)
         if m.present(rows).any(): found.append(m)
@@ -172,7 +176,8 @@ def fit(self:GenreClassifier,
     items = check_items(with_labels(items, y), needs='genres')
     split = items.split.notna().any() and use_split
     in_fit = items.split.eq('train').fillna(False).to_numpy(bool) if split else np.ones(len(items), bool)
-    rows, valid = items[in_fit], items[items.split.eq('valid').fillna(False)] if split else items[:0]
+    in_valid = items.split.eq('valid').fillna(False).to_numpy(bool) & split
+    rows, valid = items[in_fit], items[in_valid]
     modalities = self._with_something_to_read(items, rows)
     for part in (rows, valid): _check_rows(part, modalities)
     if len(rows) > MAX_FIT_ROWS:
@@ -188,7 +193,7 @@ def fit(self:GenreClassifier,
     self.predictor_ = Predictor(modalities, vocab, multilabel, class_prior=genre_matrix(rows, vocab).mean(0))
     self._join(rows, valid)
     marks = row_fingerprints(items)
-    self.seen_ = set().union(*(of_row for of_row, fitted in zip(marks, in_fit) if fitted))
+    self.seen_ = set().union(*(of_row for of_row, used in zip(marks, in_fit | in_valid) if used))
     self.n_fit_, self.scores_, self.data_ = len(rows), {}, SYNTHETIC_DATA if is_synthetic(items) else ''
     return self
 
@@ -237,7 +242,7 @@ def predict_proba(self:GenreClassifier,
     check_items(items)
     for m in self.modalities_:
         absent = [c for c in m.columns if c not in items]
-        if absent and len(m.columns) > 1:
+        if absent:
             warnings.warn(f'{len(absent)} of {len(m.columns)} columns of {m.what or m.name} are not in the table, '
                           f'and are not read: {some(absent)}.{nearest(absent[0], items.columns)}', stacklevel=2)
     there = np.any([m.present(items) for m in self.modalities_], axis=0)
@@ -325,7 +330,7 @@ def report(self:GenreClassifier,
     y, vocab = genre_matrix(rows, list(self.classes_)), list(self.classes_)
     p, metric = self.predictor_.predict_proba(rows), 'map' if self.multilabel_ else 'accuracy'
     score = bootstrap_interval(metric, y, p, self.multilabel_, thresholds=self.thresholds_)
-    self.scores_ = {metric: str(score), 'n': len(rows)}
+    if not allow_seen: self.scores_ = {metric: str(score), 'n': len(rows)}  # what the model card may say
     return format_scores(genre_report(y, p, vocab, self.multilabel_, self.thresholds_))
 
 @patch

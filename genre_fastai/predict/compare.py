@@ -109,7 +109,7 @@ class LearnerModel(ClassifierMixin, BaseEstimator):
         block=cover_block, # Function from items to a DataBlock
         arch=None, # For `genre_learner`; None: its usual one
         epochs:int=5, # Trained with `fit_one_cycle`
-        lr:float=3e-3, # Peak rate
+        lr:float=3e-3, # Peak learning rate
         bs:int=32, # Items a batch
         stages:dict=None, # Train with `fine_tune_stages` and these arguments, e.g. `{}`, instead of `epochs` and `lr`
         block_args:dict=None, # Further arguments of `block`

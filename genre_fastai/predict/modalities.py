@@ -41,7 +41,7 @@ from ..learn.models import GenreModel
 # %% ../../nbs/48b_predict.modalities.ipynb #bc7ac3cb
 MODALITIES = {} # Name -> class, in the order in which a classifier tries them
 _CONTRACT = ['name', 'columns', 'present', 'fit', 'predict_proba', 'oof_proba', 'similarity', 'baselines', 'to_state',
-             'from_state']
+             'from_state', 'of', 'look', 'check', 'cells', 'what', 'variants', 'selected_params', 'describe']
 
 def modality(
     cls:type, # Has what `Modality` says
@@ -92,9 +92,10 @@ class Modality:
 
     def cells(self,
         value, # What `predict(<name>=value)` was given
+        column:str=None, # Which of `columns` was named; None: the modality itself
     )->dict: # Column -> cell
         "One item as cells of the table"
-        return {self.columns[0]: value}
+        return {column or self.columns[0]: value}
 
     def similarity(self,
         items:pd.DataFrame, # Rows that hold something to read
@@ -206,7 +207,7 @@ class ImageModality(Modality):
         y, # (n,) names, or (n, n_genres) 0/1
         groups=None, # (n,) rows of one group are left out together
     ):
-        "Embed, and choose how many encoders, how deep, which kernel, width and strength out of fold"
+        "Embed, and choose how many encoders, how deep, which kernel, length scale and strength out of fold"
         encoders = self._encoders()
         vectors = self._vectors(items, encoders)
         self.ridge_ = picture_ridge(self.preset, encoders, vectors, choose=self.encoder is None)
@@ -295,11 +296,11 @@ class TextModality(Modality):
 
     def present(self, items): return self.texts(items).notna().to_numpy(bool)
 
-    def cells(self, value):
+    def cells(self, value, column=None):
         if is_blank(value):
             raise ValueError('text is empty. Give one text with words.' if isinstance(value, str) else
                              f'text is of type {type(value).__name__}. Give one text; for several pass items.')
-        return {self.columns[0]: value}
+        return {column or self.columns[0]: value}
 
     def _encoder(self):
         if isinstance(self.encoder, str) and self.encoder == 'words': return None
@@ -343,11 +344,11 @@ class TextModality(Modality):
 
     def to_state(self):
         facts, arrays = state_of(self.ridge_)
-        return {'columns': self.columns, 'model': facts}, nest('model', arrays)
+        return {'columns': self.columns, 'preset': self.preset, 'model': facts}, nest('model', arrays)
 
     @classmethod
     def from_state(cls, facts, arrays):
-        self = cls(facts['columns'])
+        self = cls(facts['columns'], preset=facts.get('preset', 'fast'))
         self.ridge_ = from_state(facts['model'], nested('model', arrays))
         self.encoder, self.classes_ = self.ridge_.encoder or 'words', self.ridge_.classes_
         return self
@@ -399,7 +400,8 @@ class MetaModality(Modality):
 
     def check(self, items): raise ItemsError('no metadata to read. Name its columns: meta_cols=[...].')
 
-    def cells(self, value):
+    def cells(self, value, column=None):
+        if column is not None: return {column: value}
         if not isinstance(value, Mapping):
             raise ValueError(f'meta is of type {type(value).__name__}. Give a dictionary: column to cell.')
         if unknown := sorted(set(value) - set(self.columns), key=str):
@@ -576,7 +578,9 @@ class Predictor:
         p:np.ndarray, # (n, its own genres)
     )->np.ndarray: # (n, n_genres), 0 for a genre that it has not met
         "Probabilities in the order of `vocab`"
-        if p.shape[1] == len(self.vocab): return p
+        own = [str(c) for c in getattr(modality, 'classes_', self.vocab)]
+        by_place = p.shape[1] == len(self.vocab) and set(own) != set(self.vocab)    # several genres: columns, no names
+        if own == self.vocab or by_place: return p
         full = np.zeros((len(p), len(self.vocab)))
         full[:, [self.vocab.index(c) for c in modality.classes_]] = p
         return full
@@ -629,8 +633,7 @@ class Predictor:
         cells = dict.fromkeys(columns)
         for name, value in given.items():
             reads = by_name.get(name) or next(m for m in self.modalities if name in m.columns)
-            own = reads.cells(value)
-            cells |= {name: value} if name in columns else own
+            cells |= reads.cells(value, name if name in columns else None)
         return pd.DataFrame({c: pd.Series([cell], dtype=object) for c, cell in cells.items()})
 
     def to_state(self):
@@ -646,7 +649,8 @@ class Predictor:
     def from_state(cls, facts, arrays):
         modalities = [from_state(m, nested(f'modality{i}', arrays)) for i, m in enumerate(facts['modalities'])]
         stack = from_state(facts['stack'], nested('stack', arrays)) if facts['stack'] else None
-        return cls(modalities, facts['vocab'], facts['multilabel'], stack, facts['thresholds'],
+        thresholds = None if facts['thresholds'] is None else np.array(facts['thresholds'])
+        return cls(modalities, facts['vocab'], facts['multilabel'], stack, thresholds,
                    arrays.get('class_prior'))
 
 # %% ../../nbs/48b_predict.modalities.ipynb #59f85f4d
@@ -703,12 +707,13 @@ def predict_batch(
 
 def _meta_frame(model, meta):
     "Metadata as a table; columns that were fitted must be among the given ones, single cells may be missing"
+    nothing = not isinstance(meta, pd.DataFrame) and all(row is None for row in meta)
     if not isinstance(meta, pd.DataFrame):
         meta = pd.DataFrame([{} if row is None else dict(row) for row in meta], dtype=object)
     known = next(m for m in model.modalities if m.name == 'meta').columns
     for name in set(meta) - set(known) if len(meta) else ():
         if close := nearest(name, [k for k in known if k not in meta]):
             raise ValueError(f'meta: no column {name!r} was fitted.{close} This bundle reads {some(known)}.')
-    if len(meta) and not set(known) & set(meta):
+    if len(meta) and not nothing and not set(known) & set(meta):
         raise ValueError(f'meta has {some(list(meta)) or "no columns"}; this bundle reads {some(known)}.')
-    return meta.reset_index(drop=True)
+    return meta[[c for c in meta if c in known]].reset_index(drop=True)

@@ -152,7 +152,7 @@ class RunRecord:
         "The weights that had the best score; a `RunError` where no score was a number"
         if self.state['kept'] is None or not self.best.exists():
             raise RunError(f'no epoch had a finite {self.monitor}: the training has gone wrong. '
-                           'Try a tenth of the rate, with overwrite=True.')
+                           'Try a tenth of the learning rate, with overwrite=True.')
         return load_checkpoint(self.best)[0]
 
     def finish(self):

@@ -2,7 +2,7 @@
 
 A pretrained body already sees; only the head is new. So the head learns first, alone, from vectors that are worked
 out once and remembered: twenty epochs take as long as one. Then the body's top blocks may follow, then all of it,
-each part at a lower rate than the one above it (*discriminative rates*: Howard and Ruder 2018), and always from the
+each part at a lower rate than the one above it (*discriminative learning rates*: Howard and Ruder 2018), and always from the
 best weights so far. This page plans such stages, tries them before the long run, trains them, writes down what was
 done (`49_train.checkpoints`), and goes on where it was stopped. `50_fine_tune` tells its story."""
 
@@ -94,7 +94,7 @@ class Stage(NamedTuple):
     "One part of a training"
     name: str # 'head', 'top', 'all', or one of yours
     epochs: int # At most; it ends when the score no longer improves
-    lr: object # Peak rate, or a slice from the lowest to the highest group
+    lr: object # Peak learning rate, or a slice from the lowest to the highest group
     first_group: int # For fastai's `freeze_to`: -1 the head, -2 the top blocks too, 0 everything
     optimiser: str = None # One of `OPTIMISERS`; None: the learner's own
     steady: bool = False # The same rate and momentum throughout, instead of one cycle
@@ -113,8 +113,8 @@ def plan_stages(
     head_epochs:int=None, # None: 20 for a pretrained body, else 0
     top_epochs:int=None, # None: 3 for a pretrained body, else 0
     all_epochs:int=None, # None: 3 for a pretrained body, else 12
-    head_lr:float=2e-3, # Peak rate while the head learns alone
-    lr:float=1e-3, # Peak rate of the head afterwards; in a pretrained body top blocks get a tenth, the rest a hundredth
+    head_lr:float=2e-3, # Peak learning rate while the head learns alone
+    lr:float=1e-3, # Peak learning rate of the head afterwards; in a pretrained body top blocks get a tenth, the rest a hundredth
 )->list[Stage]: # Those with at least one epoch
     "Head, top blocks, all: what `fine_tune_stages` will do"
     pretrained = _is_pretrained(model)
@@ -379,8 +379,8 @@ def fine_tune_stages(self:Learner,
     head_epochs:int=None, # As in `plan_stages`, like the next four
     top_epochs:int=None, # Epochs for the top blocks and the head
     all_epochs:int=None, # Epochs for everything
-    head_lr:float=2e-3, # Peak rate while the head learns alone
-    lr:float=1e-3, # Peak rate of the head afterwards
+    head_lr:float=2e-3, # Peak learning rate while the head learns alone
+    lr:float=1e-3, # Peak learning rate of the head afterwards
     monitor:str=None, # Score that is to improve on validation rows; None: the learner's first metric, else 'valid_loss'
     patience:int=5, # Epochs without improvement that end a stage
     average:float=0., # Keep a moving average (EMA) of the weights with this decay, e.g. .99; 0: do not
@@ -404,7 +404,7 @@ def fine_tune_stages(self:Learner,
         raise ValueError(f'{self.dls.train.n} items to train are fewer than a batch of {self.dls.train.bs}. '
                          'Pass a smaller bs to dataloaders, e.g. bs=16.')
     if (mixup or sizes) and text_reader(self.dls):
-        raise ValueError('mixup and sizes vary pictures alone; here are texts. Leave them out.')
+        raise ValueError('mixup and sizes are for pictures alone; here are texts. Leave them out.')
     if sizes and _is_pretrained(self.model):
         raise ValueError('sizes is for training from scratch: a pretrained body knows one size best. Leave it empty.')
     names = [m.name for m in self.metrics] + ['valid_loss']
