@@ -436,7 +436,7 @@ def test_metadata_that_cannot_be_read_is_named(both, tmp_path):
     films = synthetic_metadata(both)
     clf = GenreClassifier(**WORDS, meta_cols=['runtime', 'director']).fit(films)
     with pytest.warns(UserWarning,
-                      match="'runtime' holds numbers .* none of the 1 filled .*'long'"), pytest.raises(ValueError,
+                      match="'runtime' holds numbers .* none of 1 filled .*'long'"), pytest.raises(ValueError,
                                                                                                        match='nothing that this model reads was given'):
         clf.predict(meta={'runtime': 'long'})
     with pytest.raises(ValueError, match='meta has no columns; this model reads'): clf.predict(meta={})

@@ -294,7 +294,7 @@ def read_raw(
     path, suffix = _require_table(path)
     names = None if names is None else [str(n) for n in names]
     if suffix in ('parquet', 'pq'):
-        try: frame = pd.read_parquet(path)
+        try: frame = pd.read_parquet(path).astype(object)      # here it shows whether texts are UTF-8
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as e: # of a damaged file
             reason = ' '.join(str(e).split())[:200]
             raise ItemsError(f'table {str(path)!r} cannot be read as Parquet: {reason}. '
