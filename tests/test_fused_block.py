@@ -10,7 +10,7 @@ from genre_fastai.runs import RunError
 from genre_fastai.train.checkpoints import RunRecord
 from genre_fastai.items import ItemsError
 from genre_fastai.train.stages import head_learner, plan_stages
-from genre_fastai.fine_tune import learner_probabilities, save_learner
+from genre_fastai.fine_tune import learner_probabilities
 from genre_fastai.learn.learner import class_weights, genre_learner, input_column, predict_items
 from genre_fastai.learn.models import FusedHead, GatedUnit, fused_net, lower_top_head
 from genre_fastai.data.split import split_items
@@ -289,7 +289,6 @@ def test_wrong_calls_name_the_next_step(items, loaders, tmp_path, encoder):
     with pytest.raises(ItemsError, match='no image and no text in 3 of 3 rows'):
         predict_items(learn, items.head(3).assign(image=None, text=None))
     with pytest.raises(ValueError, match='are for pictures alone'): learn.fine_tune_stages(mixup=.2)
-    with pytest.raises(ValueError, match='not yet one of both'): save_learner(learn, tmp_path/'bundle')
     with pytest.raises(ValueError, match='remember is for texts alone'):
         learner_probabilities(learn, items, remember=True)
 

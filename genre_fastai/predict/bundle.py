@@ -160,9 +160,9 @@ class Bundle:
         return self.model.vocab
 
     @property
-    def thresholds(self): # (n_genres,), or None for one genre an item
+    def thresholds(self): # List of n_genres, or None for one genre an item
         "From which probability on a genre is picked"
-        return self.model.thresholds
+        return None if self.model.thresholds is None else np.asarray(self.model.thresholds).tolist()
 
     def __reduce__(self): return Bundle, (self.folder,)  # another process reads the folder anew
 
