@@ -29,7 +29,7 @@ def stateful(
     "Register a class, so that what it wrote is found again; a `StateError` where another class has the name"
     def register(cls):
         if known := STATES.get(kind):
-            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            if known.__qualname__ != cls.__qualname__:      # the same name: a page, or a reload, defines it anew
                 raise StateError(f'kind {kind!r} is taken by {known.__module__}.{known.__qualname__}. '
                                  'Choose another name.')
         cls.state_kind, STATES[kind] = kind, cls
@@ -41,7 +41,7 @@ def state_of(
 )->tuple[dict, dict]: # Facts for JSON, `kind` among them; arrays
     "What is needed to make `thing` anew; a `StateError` where it cannot be stored"
     kind = getattr(type(thing), 'state_kind', None)
-    if kind is None or STATES.get(kind) is not type(thing):
+    if kind is None or STATES[kind].__qualname__ != type(thing).__qualname__:
         raise StateError(f'a {type(thing).__name__} cannot be stored. Give it to_state and from_state, '
                          f"and register it: @stateful('{type(thing).__name__}').")
     facts, arrays = thing.to_state()
