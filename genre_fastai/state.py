@@ -29,10 +29,12 @@ def stateful(
     "Register a class, so that what it wrote is found again; a `StateError` where another class has the name"
     def register(cls):
         if known := STATES.get(kind):
-            if known.__qualname__ != cls.__qualname__:      # the same name: a page, or a reload, defines it anew
+            if known.__qualname__ != cls.__qualname__:
                 raise StateError(f'kind {kind!r} is taken by {known.__module__}.{known.__qualname__}. '
                                  'Choose another name.')
-        cls.state_kind, STATES[kind] = kind, cls
+        cls.state_kind = kind
+        on_page = cls.__module__ == '__main__' and known is not None and known.__module__ != '__main__'
+        if not on_page: STATES[kind] = cls      # a page that defines what a module has does not replace it
         return cls
     return register
 
