@@ -216,3 +216,24 @@ def test_a_fused_network_is_saved_loaded_and_served(films, tmp_path, meta_cols):
     damaged[len(damaged)//2] ^= 1
     (folder/'model.safetensors').write_bytes(damaged)
     with pytest.raises(BundleError, match='SHA-256'): load_bundle(folder)
+
+
+def test_a_page_defines_a_stored_class_anew_and_does_not_replace_it():
+    from genre_fastai.classical.calibration import TemperatureScaling
+    from genre_fastai.state import STATES, StateError, state_of, stateful
+    again = type('TemperatureScaling', (TemperatureScaling,), {'__module__': '__main__'})
+    assert stateful('temperature')(again) is again and STATES['temperature'] is TemperatureScaling
+    assert state_of(again(2.)) == ({'kind': 'temperature', 'temperature': 2.}, {})
+    with pytest.raises(StateError, match="'temperature' is taken by .*TemperatureScaling"):
+        stateful('temperature')(type('Other', (), {}))
+    with pytest.raises(StateError, match='a Other cannot be stored'): state_of(type('Other', (TemperatureScaling,), {})(1.))
+
+
+def test_columns_are_given_by_their_own_names(films):
+    films = synthetic_metadata(films)
+    clf = GenreClassifier(encoder='colours', text_encoder='words', meta_cols=['director', 'runtime']).fit(films)
+    row = films[films.split == 'test'].iloc[0]
+    named = dict(text=row.text, director=row.director, runtime=row.runtime)
+    assert clf.predict(**named) == clf.predict(text=row.text, meta={'director': row.director, 'runtime': row.runtime})
+    with pytest.raises(ValueError, match="not fitted on 'directer'. Did you mean 'director'"): clf.predict(directer='Ada')
+    with pytest.raises(ValueError, match=r'modalities=\[\] names nothing'): GenreClassifier(modalities=[]).fit(films)
