@@ -237,7 +237,7 @@ def test_wrong_calls_name_the_next_step(items, loaders, tmp_path):
     with pytest.raises(ValueError, match='reads other tokens. Make new ones'): genre_learner(dls, other)
     with pytest.raises(ValueError, match='pooling is .median.; use one of'): genre_learner(dls, pooling='median')
     learn = genre_learner(dls)
-    with pytest.raises(ValueError, match='a text has one view'): predict_items(learn, items, tta=2)
+    with pytest.raises(ValueError, match='tta augments pictures, not texts'): predict_items(learn, items, tta=2)
     with pytest.raises(ValueError, match='mixup and sizes are for pictures'): learn.fine_tune_stages(mixup=.2)
     with pytest.raises(ItemsError, match="text is empty in 1 of"):
         predict_items(learn, items.assign(text=[None, *items.text[1:]]))

@@ -170,7 +170,7 @@ def test_ridge_takes_what_has_the_least_left_out_loss(tmp_path):
             p = fitted.oof_proba()
             losses[share, alpha] = -np.log(p[y[:, None] == fitted.classes_]).mean()
     fitted = TextRidge(Letters(), cache, (.2, .6), (10., .01, 1., .1)).fit(texts, y)
-    assert (fitted.share_, fitted.alpha_) == min(losses, key=losses.get)
+    assert (fitted.vector_weight_, fitted.alpha_) == min(losses, key=losses.get)
 
 
 @pytest.mark.parametrize('share', [0, .3])

@@ -116,7 +116,7 @@ def test_another_order_and_another_batch_change_nothing(encoder, cache, tmp_path
 
 
 def test_a_call_that_was_cut_goes_on_where_it_stopped(folder, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, '_SHARD', 1000)
+    monkeypatch.setattr(module, '_SHARD', 1000)
     texts, encoder, encode, seen = some_texts(80), tiny(folder), SentenceEncoder.encode, []
     whole = embed_texts(texts, encoder, cache=DiskCache(tmp_path/'whole.sqlite'))
     def failing(self, windows):
@@ -169,7 +169,7 @@ def test_the_cache_tells_encoders_apart(folder, tmp_path):
 def test_bfloat16_where_the_hardware_has_it(folder, cache, monkeypatch):
     texts = some_texts(10)
     exact = embed_texts(texts, tiny(folder), cache=cache)
-    monkeypatch.setattr(room, 'mixed_dtype', lambda device: torch.bfloat16)
+    monkeypatch.setattr(module, 'mixed_dtype', lambda device: torch.bfloat16)
     fast, dtypes = tiny(folder, fast=True), []
     hook = fast.body.model.encoder.layer[0].output.dense.register_forward_hook(lambda m, i, o: dtypes.append(o.dtype))
     x = embed_texts(texts, fast, cache=cache)
